@@ -1,0 +1,93 @@
+"""Every AnnData slot that scruot reads or writes, in one place.
+
+The default key is ``"dynamics"``; ``key_added="name"`` gives a fit slots of its own,
+so that several fits live side by side in one object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DYNAMICS = "dynamics"
+SIMULATION = "simulation"
+CROSS_VALIDATION = "cross_validation"
+
+
+def basis_name(use_rep: str) -> str:
+    """Return the basis of a representation: ``"X_pca"`` gives ``"pca"``."""
+    return use_rep.removeprefix("X_")
+
+
+def embedding_key(basis: str, obsm_keys: list[str]) -> str:
+    """Return the ``obsm`` key of a basis given as ``"pca"`` or as ``"X_pca"``."""
+    if basis in obsm_keys:
+        return basis
+    return f"X_{basis}"
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Names of everything that belongs to one fit.
+
+    Parameters
+    ----------
+    key
+        ``key_added`` of the fit, ``"dynamics"`` by default.
+    """
+
+    key: str = DYNAMICS
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.key == DYNAMICS else f"{self.key}_"
+
+    @property
+    def uns(self) -> str:
+        """Model, parameters, history."""
+        return self.key
+
+    @property
+    def evaluation(self) -> str:
+        """``uns`` slot of :func:`scruot.tl.evaluate`."""
+        return f"{self.key}_evaluation"
+
+    @property
+    def holdout(self) -> str:
+        """``obs`` column: cells that the fit did not see."""
+        return f"{self.key}_holdout"
+
+    @property
+    def growth(self) -> str:
+        """``obs`` column: growth per unit of time."""
+        return f"{self._prefix}growth"
+
+    @property
+    def growth_std(self) -> str:
+        """``obs`` column: spread of the growth over an ensemble."""
+        return f"{self._prefix}growth_std"
+
+    @property
+    def potential(self) -> str:
+        """``obs`` column: learned potential."""
+        return f"{self._prefix}potential"
+
+    def velocity(self, basis: str) -> str:
+        """``obsm`` key: velocity in a basis."""
+        return f"{self._prefix}velocity_{basis}"
+
+    def velocity_std(self, basis: str) -> str:
+        """``obsm`` key: spread of the velocity over an ensemble."""
+        return f"{self._prefix}velocity_std_{basis}"
+
+    def drift(self, basis: str) -> str:
+        """``obsm`` key: drift of a stochastic model."""
+        return f"{self._prefix}drift_{basis}"
+
+    def score(self, basis: str) -> str:
+        """``obsm`` key: score of a stochastic model."""
+        return f"{self._prefix}score_{basis}"
+
+
+def slots(key: str | None) -> Slots:
+    """Return the slots of a fit; ``None`` means the default key."""
+    return Slots(DYNAMICS if key is None else key)
