@@ -1,0 +1,136 @@
+"""Networks of time and state, made without touching the global random state."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class TimeFeatures(nn.Module):
+    """Time as ``u`` in [0, 1] with ``sin`` and ``cos`` of ``k pi u``, ``k = 1 .. n_frequencies``.
+
+    Fields of flow matching bend at every snapshot; a raw time input learns that slowly.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, span: float, n_frequencies: int) -> None:
+        super().__init__()
+        self.span = span
+        self.size = 1 + 2 * n_frequencies
+        self.register_buffer(
+            "frequencies", math.pi * torch.arange(1, n_frequencies + 1), persistent=False
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Return features of shape (n, 1 + 2 n_frequencies) for ``t`` of shape (n,)."""
+        u = (t / self.span)[:, None]
+        angle = u * self.frequencies
+        return torch.cat([u, angle.sin(), angle.cos()], dim=1)
+
+
+class Field(nn.Module):
+    """One network with several outputs, e.g. velocity (n, d) and growth (n,).
+
+    Parameters
+    ----------
+    dim
+        Number of coordinates of the state.
+    heads
+        Quantity to number of outputs; a quantity with one output named in ``SCALARS``
+        comes back with shape (n,).
+    width, depth
+        Size of the shared trunk.
+    span
+        Last time; times run from 0 to it.
+    n_frequencies
+        Frequencies of the time features.
+    generator
+        Source of the initial weights.
+    """
+
+    SCALARS = frozenset({"growth", "potential"})
+
+    def __init__(
+        self,
+        dim: int,
+        heads: dict[str, int],
+        *,
+        width: int = 128,
+        depth: int = 3,
+        span: float = 1.0,
+        n_frequencies: int = 4,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "dim": dim,
+            "heads": heads,
+            "width": width,
+            "depth": depth,
+            "span": span,
+            "n_frequencies": n_frequencies,
+        }
+        self.time = TimeFeatures(span, n_frequencies).to(device)
+        sizes = [dim + self.time.size] + [width] * depth
+        self.trunk = nn.ModuleList(
+            _linear(a, b, generator, device) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        self.head = _linear(width, sum(heads.values()), generator, device)
+        self.names = list(heads)
+        self.sizes = list(heads.values())
+        # targets are learned in units of their own mean and spread
+        for name, size in heads.items():
+            self.register_buffer(f"{name}_mean", torch.zeros(size, device=device))
+            self.register_buffer(f"{name}_spread", torch.ones((), device=device))
+
+    def set_output_scale(self, name: str, mean: Tensor, spread: Tensor) -> None:
+        """Set the mean and spread of one quantity's target."""
+        self.get_buffer(f"{name}_mean").copy_(mean)
+        self.get_buffer(f"{name}_spread").copy_(spread)
+
+    def forward(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Return every quantity at times ``t`` (n,) and states ``x`` (n, d)."""
+        hidden = torch.cat([self.time(t), x], dim=1)
+        for layer in self.trunk:
+            hidden = nn.functional.silu(layer(hidden))
+        parts = self.head(hidden).split(self.sizes, dim=1)
+        result = {}
+        for name, part in zip(self.names, parts, strict=True):
+            mean, spread = self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_spread")
+            value = mean + spread * part
+            result[name] = value[:, 0] if name in self.SCALARS else value
+        return result
+
+
+class Ensemble(nn.Module):
+    """Mean of several fields; ``spread`` gives their standard deviation."""
+
+    def __init__(self, members: list[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Return the mean of every quantity."""
+        outputs = [member(t, x) for member in self.members]
+        return {k: torch.stack([o[k] for o in outputs]).mean(0) for k in outputs[0]}
+
+    def spread(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Return the standard deviation of every quantity over the members."""
+        outputs = [member(t, x) for member in self.members]
+        return {k: torch.stack([o[k] for o in outputs]).std(0) for k in outputs[0]}
+
+
+def _linear(
+    n_in: int, n_out: int, generator: torch.Generator | None, device: torch.device | None
+) -> nn.Linear:
+    # nn.Linear would draw from the global generator; skip_init leaves the weights to us
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device)
+    bound = 1 / math.sqrt(n_in)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer

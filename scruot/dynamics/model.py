@@ -1,0 +1,253 @@
+"""The fitted dynamical system: the one object between solvers and everything else."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scruot.dynamics.fields import Ensemble
+from scruot.dynamics.simulate import Trajectories, integrate_flow, integrate_sde
+from scruot.dynamics.snapshots import Scale
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+
+# rows per evaluation: bounds memory at any number of cells
+_ROWS = 65_536
+
+
+class Dynamics:
+    """A fitted dynamical system ``dX = b dt + sigma dW``, ``d log w = g dt``.
+
+    Times and coordinates are in the units of the data it was fitted on. NumPy arrays give
+    NumPy arrays, tensors give tensors.
+
+    Parameters
+    ----------
+    field
+        Module that maps scaled ``(t, x)`` to a mapping with the learned quantities.
+    scale
+        Units of ``field``.
+    method
+        Name of the solver.
+    learns
+        What ``field`` returns.
+    times, masses
+        Observed times, and the observed population at each, relative to the first.
+    sigma
+        Noise in units of ``field``; 0 for a deterministic model.
+    """
+
+    def __init__(
+        self,
+        field: nn.Module,
+        scale: Scale,
+        *,
+        method: str,
+        learns: tuple[str, ...],
+        times: tuple[float, ...],
+        masses: tuple[float, ...],
+        sigma: float | tuple[float, ...] = 0.0,
+        device: torch.device | None = None,
+    ) -> None:
+        self.field = field.eval()
+        self.scale = scale
+        self.method = method
+        self.learns = learns
+        self.times = times
+        self.masses = masses
+        self.device = torch.device("cpu") if device is None else device
+        self.field.to(self.device)
+        self._sigma = sigma
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return len(self.scale.shift)
+
+    @property
+    def sigma(self) -> float | np.ndarray:
+        """Noise per square root of the user's time, one number or one per coordinate."""
+        if isinstance(self._sigma, float):
+            return self.scale.sigma_out(self._sigma)
+        return np.array([self.scale.sigma_out(s) for s in self._sigma])
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the model has noise."""
+        return bool(np.any(np.asarray(self._sigma) > 0))
+
+    @property
+    def n_models(self) -> int:
+        """Number of members of the ensemble."""
+        return len(self.field.members) if isinstance(self.field, Ensemble) else 1
+
+    def to(self, device: torch.device | str) -> Dynamics:
+        """Move the model to a device, and return it."""
+        self.device = torch.device(device)
+        self.field.to(self.device)
+        return self
+
+    def velocity(self, t: float | Array, x: Array) -> Array:
+        """Return the current velocity ``v = b - sigma^2 score / 2``, shape (n, d)."""
+        return self._evaluate("velocity", t, x)
+
+    def drift(self, t: float | Array, x: Array) -> Array:
+        """Return the drift ``b``, the expected displacement per unit time, shape (n, d)."""
+        return self._evaluate("drift", t, x)
+
+    def growth(self, t: float | Array, x: Array) -> Array:
+        """Return the growth per unit time, shape (n,); zero for methods that learn none."""
+        return self._evaluate("growth", t, x)
+
+    def score(self, t: float | Array, x: Array) -> Array:
+        """Return the score ``grad log p``, shape (n, d)."""
+        self._require("score")
+        return self._evaluate("score", t, x)
+
+    def potential(self, t: float | Array, x: Array) -> Array:
+        """Return the learned potential, shape (n,)."""
+        self._require("potential")
+        return self._evaluate("potential", t, x)
+
+    def spread(self, quantity: str, t: float | Array, x: Array) -> Array:
+        """Return the standard deviation of a quantity over the ensemble's members."""
+        if not isinstance(self.field, Ensemble):
+            msg = "This model has one member and no spread; fit with n_models >= 2."
+            raise ValueError(msg)
+        return self._evaluate(quantity, t, x, spread=True)
+
+    def simulate(
+        self,
+        x0: Array,
+        times: list[float] | tuple[float, ...] | np.ndarray,
+        *,
+        weights: Array | None = None,
+        stochastic: bool | None = None,
+        step: float | None = None,
+        random_state: int = 0,
+    ) -> Trajectories:
+        """Carry weighted particles through ``times``.
+
+        Parameters
+        ----------
+        x0
+            States at ``times[0]``, shape (n, d).
+        times
+            Increasing, or (deterministic only) decreasing times.
+        weights
+            Masses at ``times[0]``, shape (n,); ``1 / n`` each by default.
+        stochastic
+            Whether to draw noise; by default as the model has it. Without noise a
+            stochastic model follows its velocity, which has the same law.
+        step
+            Largest time step; by default a fiftieth of the mean interval.
+        random_state
+            Seed of the noise.
+
+        Returns
+        -------
+        States (T, n, d) and weights (T, n) on the CPU.
+
+        Raises
+        ------
+        ValueError
+            When shapes do not fit, times are not monotone, or noise is asked for backwards
+            or of a deterministic model.
+        """
+        start = self._states_in(x0)
+        steps = np.diff(np.asarray(times, dtype=float))
+        stochastic = self.stochastic if stochastic is None else stochastic
+        self._check_times(steps, stochastic=stochastic)
+        if weights is None:
+            mass = torch.full((len(start),), 1 / max(len(start), 1), device=self.device)
+        else:
+            mass = torch.as_tensor(weights).to(device=self.device, dtype=start.dtype)
+        h = 0.02 if step is None else step / self.scale.time
+        grid = [self.scale.time_in(float(t)) for t in times]
+        moving = "drift" if stochastic else "velocity"
+
+        def rates(t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            out = self._derived(t, x, (moving, "growth"))
+            return out[moving], out["growth"]
+
+        with torch.no_grad():
+            if stochastic:
+                sigma = torch.as_tensor(self._sigma, dtype=start.dtype, device=self.device)
+                x, log_w = integrate_sde(
+                    rates, start, mass.log(), grid, h, sigma.expand(self.dim), random_state
+                )
+            else:
+                x, log_w = integrate_flow(rates, start, mass.log(), grid, h)
+        return Trajectories(
+            torch.as_tensor(np.asarray(times, dtype=float)),
+            self.scale.x_out(x.cpu()),
+            log_w.exp().cpu(),
+        )
+
+    def _check_times(self, steps: np.ndarray, *, stochastic: bool) -> None:
+        if not (np.all(steps > 0) or np.all(steps < 0)):
+            msg = "times must be strictly increasing or strictly decreasing."
+            raise ValueError(msg)
+        if stochastic and not self.stochastic:
+            msg = f"{self.method!r} is deterministic: leave stochastic=None or set it to False."
+            raise ValueError(msg)
+        if stochastic and np.any(steps < 0):
+            msg = "Noise cannot be run backwards; use stochastic=False to go back in time."
+            raise ValueError(msg)
+
+    def _require(self, quantity: str) -> None:
+        if quantity not in self.learns:
+            msg = f"{self.method!r} learns {', '.join(self.learns)}, and no {quantity}."
+            raise ValueError(msg)
+
+    def _states_in(self, x: Any) -> Tensor:
+        states = torch.as_tensor(x)
+        if states.ndim != 2 or states.shape[1] != self.dim:
+            msg = (
+                f"Found states of shape {tuple(states.shape)}; expected (n, {self.dim}) as in "
+                "the representation that was fitted."
+            )
+            raise ValueError(msg)
+        return self.scale.x_in(states.to(self.device))
+
+    def _evaluate(self, quantity: str, t: Any, x: Array, *, spread: bool = False) -> Array:
+        states = self._states_in(x)
+        times = torch.as_tensor(t).to(device=self.device, dtype=states.dtype)
+        times = (times - self.scale.origin) / self.scale.time
+        if times.ndim and times.shape != (len(states),):
+            msg = f"Found times of shape {tuple(times.shape)}; expected a number or ({len(states)},)."
+            raise ValueError(msg)
+        times = times.expand(len(states))
+        parts = []
+        with torch.no_grad():
+            for i in range(0, max(len(states), 1), _ROWS):
+                rows = slice(i, i + _ROWS)
+                out = self._derived(times[rows], states[rows], (quantity,), spread=spread)
+                parts.append(out[quantity])
+        value = torch.cat(parts) * self.scale.factor(quantity)
+        if isinstance(x, Tensor):
+            return value.to(x.device)
+        return value.cpu().numpy()
+
+    def _derived(
+        self, t: Tensor, x: Tensor, wanted: tuple[str, ...], *, spread: bool = False
+    ) -> dict[str, Tensor]:
+        """Return quantities in scaled units; velocity and drift follow from one another here."""
+        if spread and isinstance(self.field, Ensemble):
+            out = self.field.spread(t, x)
+        else:
+            out = self.field(t, x)
+        if "growth" in wanted and "growth" not in out:
+            out["growth"] = x.new_zeros(len(x))
+        half_noise = 0.0
+        if self.stochastic:
+            sigma = torch.as_tensor(self._sigma, dtype=x.dtype, device=x.device)
+            half_noise = sigma**2 / 2 * out["score"]
+        if "velocity" in wanted and "velocity" not in out:
+            out["velocity"] = out["drift"] - half_noise
+        if "drift" in wanted and "drift" not in out:
+            out["drift"] = out["velocity"] + half_noise
+        return out

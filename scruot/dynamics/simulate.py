@@ -1,0 +1,127 @@
+"""Integrators of weighted particles, shared by every method.
+
+Deterministic models run through a fixed-step Runge-Kutta scheme of order four, stochastic
+ones through torchsde. Weights are carried as logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torchsde
+from torch import Tensor
+
+Rates = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Displacement (n, d) and growth (n,) per unit time at times (n,) and states (n, d)."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Weighted particles at several times.
+
+    Parameters
+    ----------
+    times
+        Shape (T,).
+    x
+        States, shape (T, n, d).
+    weights
+        Masses, shape (T, n); their sum at a time is the predicted population.
+    """
+
+    times: Tensor
+    x: Tensor
+    weights: Tensor
+
+    @property
+    def mass(self) -> Tensor:
+        """Predicted population at every time, shape (T,)."""
+        return self.weights.sum(1)
+
+    @property
+    def effective_sample_size(self) -> Tensor:
+        """Number of equally weighted particles worth as much, per time, shape (T,)."""
+        return self.mass**2 / (self.weights**2).sum(1)
+
+
+def integrate_flow(
+    rates: Rates, x: Tensor, log_weights: Tensor, times: list[float], step: float
+) -> tuple[Tensor, Tensor]:
+    """Integrate ``x' = v(t, x)``, ``(log w)' = g(t, x)`` by RK4 through ``times``.
+
+    Times may also decrease. Each stretch between two of them is cut into equal steps of at
+    most ``step``. Returns states (T, n, d) and log weights (T, n).
+    """
+    states, logs = [x], [log_weights]
+    for start, stop in zip(times, times[1:], strict=False):
+        n_steps = max(1, math.ceil(abs(stop - start) / step - 1e-9))
+        h = (stop - start) / n_steps
+        for i in range(n_steps):
+            x, log_weights = _rk4_step(rates, start + i * h, x, log_weights, h)
+        states.append(x)
+        logs.append(log_weights)
+    return torch.stack(states), torch.stack(logs)
+
+
+def _rk4_step(
+    rates: Rates, t: float, x: Tensor, log_weights: Tensor, h: float
+) -> tuple[Tensor, Tensor]:
+    def at(time: float, state: Tensor) -> tuple[Tensor, Tensor]:
+        return rates(state.new_full((len(state),), time), state)
+
+    v1, g1 = at(t, x)
+    v2, g2 = at(t + h / 2, x + h / 2 * v1)
+    v3, g3 = at(t + h / 2, x + h / 2 * v2)
+    v4, g4 = at(t + h, x + h * v3)
+    return (
+        x + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4),
+        log_weights + h / 6 * (g1 + 2 * g2 + 2 * g3 + g4),
+    )
+
+
+class _WeightedSDE(torch.nn.Module):
+    """State and log weight as one Ito process; the log weight carries no noise."""
+
+    noise_type = "diagonal"
+    sde_type = "ito"
+
+    def __init__(self, rates: Rates, sigma: Tensor) -> None:
+        super().__init__()
+        self.rates = rates
+        self.sigma = sigma
+
+    def f(self, t: Tensor, y: Tensor) -> Tensor:
+        x = y[:, :-1]
+        drift, growth = self.rates(t.expand(len(x)), x)
+        return torch.cat([drift, growth[:, None]], dim=1)
+
+    def g(self, t: Tensor, y: Tensor) -> Tensor:  # noqa: ARG002 (torchsde's signature)
+        return torch.cat([self.sigma, self.sigma.new_zeros(1)]).expand(len(y), -1)
+
+
+def integrate_sde(
+    rates: Rates,
+    x: Tensor,
+    log_weights: Tensor,
+    times: list[float],
+    step: float,
+    sigma: Tensor,
+    entropy: int,
+) -> tuple[Tensor, Tensor]:
+    """Integrate ``dX = b dt + sigma dW``, ``d log w = g dt`` forwards by Euler-Maruyama.
+
+    ``sigma`` has shape (d,); ``entropy`` fixes the Brownian path.
+    """
+    y = torch.cat([x, log_weights[:, None]], dim=1)
+    grid = torch.tensor(times, dtype=x.dtype, device=x.device)
+    brownian = torchsde.BrownianInterval(
+        t0=times[0], t1=times[-1], size=y.shape, dtype=y.dtype, device=y.device, entropy=entropy
+    )
+    with torch.no_grad():
+        path = torchsde.sdeint(
+            _WeightedSDE(rates, sigma), y, grid, bm=brownian, dt=step, method="euler"
+        )
+    return path[..., :-1], path[..., -1]

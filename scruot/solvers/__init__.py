@@ -1,0 +1,127 @@
+"""The solvers and what is known about each.
+
+A method is one file that ends in a :class:`~scruot.solvers.problem.Solver`, and one line in
+``_SOLVERS``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from scruot._messages import unknown
+from scruot.solvers.problem import Solver
+from scruot.solvers.wfrfm import WFRFM
+
+__all__ = ["cite", "describe", "get", "names"]
+
+_SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (WFRFM,)}
+
+
+def names() -> list[str]:
+    """Return the names of all methods.
+
+    Returns
+    -------
+    Names that :func:`scruot.tl.fit_dynamics` accepts as ``method``.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> "wfrfm" in scruot.solvers.names()
+    True
+    """
+    return list(_SOLVERS)
+
+
+def get(name: str) -> Solver:
+    """Return a method by name.
+
+    Parameters
+    ----------
+    name
+        Name of the method.
+
+    Returns
+    -------
+    The registry's entry.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> scruot.solvers.get("wfrfm").learns
+    ('velocity', 'growth')
+    """
+    if name not in _SOLVERS:
+        raise ValueError(unknown("method", name, names()))
+    return _SOLVERS[name]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Describe a method: what it learns, its parameters, its paper.
+
+    Parameters
+    ----------
+    name
+        Name of the method.
+
+    Returns
+    -------
+    Mapping with ``"name"``, ``"summary"``, ``"learns"`` (tuple), ``"stochastic"``,
+    ``"parameters"`` (name to ``{"default", "help"}``) and ``"reference"``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> scruot.solvers.describe("wfrfm")["parameters"]["delta"]["default"]
+    'auto'
+    """
+    solver = get(name)
+    parameters = {
+        f.name: {"default": f.default, "help": f.metadata["help"]}
+        for f in dataclasses.fields(solver.params)
+    }
+    return {
+        "name": solver.name,
+        "summary": solver.summary,
+        "learns": solver.learns,
+        "stochastic": solver.stochastic,
+        "parameters": parameters,
+        "reference": solver.reference,
+    }
+
+
+def cite(name: str) -> str:
+    """Return the paper of a method as BibTeX.
+
+    Parameters
+    ----------
+    name
+        Name of the method.
+
+    Returns
+    -------
+    One BibTeX entry.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> scruot.solvers.cite("wfrfm").startswith("@")
+    True
+    """
+    return get(name).bibtex

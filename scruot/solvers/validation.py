@@ -1,0 +1,48 @@
+"""Cells kept back from a fit, and the simulation's distance to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scruot.dynamics.simulate import integrate_flow
+from scruot.dynamics.snapshots import Snapshots
+from scruot.metrics import w1
+
+# cells of a cloud that enter a validation figure
+_MAX_CELLS = 1000
+
+
+def split_cells(
+    snapshots: Snapshots, share: float, random_state: int
+) -> tuple[Snapshots, Snapshots | None]:
+    """Keep back a share of every cloud; clouds of fewer than ten cells stay whole."""
+    if share == 0:
+        return snapshots, None
+    rng = np.random.default_rng(random_state)
+    keep = []
+    for x in snapshots.x:
+        mask = np.ones(len(x), dtype=bool)
+        if len(x) >= 10:
+            mask[rng.permutation(len(x))[: max(1, round(share * len(x)))]] = False
+        keep.append(torch.from_numpy(mask).to(x.device))
+    aside = [~m if not bool(m.all()) else m for m in keep]
+    return snapshots.select(keep), snapshots.select(aside)
+
+
+def simulation_error(field: nn.Module, start: Snapshots, aside: Snapshots) -> float:
+    """Return the mean W1 between the first cloud carried on and later cells kept back."""
+
+    def rates(t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        out = field(t, x)
+        return out["velocity"], out["growth"]
+
+    x0, w0 = start.x[0][:_MAX_CELLS], start.weights[0][:_MAX_CELLS]
+    with torch.no_grad():
+        states, logs = integrate_flow(rates, x0, w0.float().log(), list(start.times), 0.1)
+    errors = [
+        w1(states[k], aside.x[k][:_MAX_CELLS], logs[k].exp(), aside.weights[k][:_MAX_CELLS])
+        for k in range(1, len(start.times))
+    ]
+    return float(np.mean(errors))
