@@ -1,0 +1,49 @@
+"""The README's quick start is what continuous integration runs."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPT = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_quick_start_has_exactly_two_bash_blocks():
+    section = re.search(r"^## Quick start\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE)
+    assert section is not None
+    assert re.findall(r"^```bash\n(.*?)^```", section[1], re.DOTALL | re.MULTILINE) == BLOCKS
+    assert len(BLOCKS) == 2
+
+
+def test_first_block_installs_in_a_fresh_environment_and_runs_the_demo():
+    commands = BLOCKS[0].splitlines()
+    order = [
+        next(i for i, command in enumerate(commands) if command.startswith(start))
+        for start in ("python -m venv", "pip install", "scruot demo")
+    ]
+    assert order == sorted(order)
+
+
+def test_second_block_installs_the_test_extra_and_runs_the_tests():
+    assert BLOCKS[1].splitlines() == ['pip install -e ".[test]"', "pytest"]
+
+
+@pytest.mark.skipif(shutil.which("awk") is None, reason="needs awk")
+@pytest.mark.parametrize("number", [1, 2])
+def test_continuous_integration_reads_the_blocks_from_the_readme(number):
+    definition = re.search(r"^readme_block\(\) \{\n.*?^\}$", SCRIPT, re.DOTALL | re.MULTILINE)
+    assert definition is not None
+    found = subprocess.run(
+        ["bash", "-c", f"{definition[0]}\nreadme_block {number}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == BLOCKS[number - 1]
+    assert f"$(readme_block {number}" in SCRIPT
