@@ -39,7 +39,12 @@ if not offline:
     }
 
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_benchmarks.md", "generated/methods_table.md", "**.ipynb_checkpoints"]
+exclude_patterns = [
+    "_build",
+    "_benchmarks.md",
+    "generated/methods_table.md",
+    "**.ipynb_checkpoints",
+]
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
