@@ -52,6 +52,8 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+# Shown under their names instead of the long unions that they stand for.
+autodoc_type_aliases = {"ArrayLike": "numpy.typing.ArrayLike"}
 napoleon_google_docstring = False
 napoleon_use_rtype = True
 
