@@ -48,7 +48,10 @@ class Field(nn.Module):
     n_frequencies
         Frequencies of the time features.
     generator
-        Source of the initial weights.
+        Source of the initial weights; ``None`` leaves zeros, to be filled by
+        ``load_state_dict``.
+    device
+        Where the weights live.
     """
 
     SCALARS = frozenset({"growth", "potential"})
@@ -131,6 +134,10 @@ def _linear(
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device)
     bound = 1 / math.sqrt(n_in)
     with torch.no_grad():
+        if generator is None:
+            layer.weight.zero_()
+            layer.bias.zero_()
+            return layer
         layer.weight.uniform_(-bound, bound, generator=generator)
         layer.bias.uniform_(-bound, bound, generator=generator)
     return layer

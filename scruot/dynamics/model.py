@@ -75,6 +75,11 @@ class Dynamics:
         return np.array([self.scale.sigma_out(s) for s in self._sigma])
 
     @property
+    def scaled_sigma(self) -> float | tuple[float, ...]:
+        """Noise in the units of ``field``."""
+        return self._sigma
+
+    @property
     def stochastic(self) -> bool:
         """Whether the model has noise."""
         return bool(np.any(np.asarray(self._sigma) > 0))

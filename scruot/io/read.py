@@ -1,0 +1,167 @@
+"""AnnData to snapshots."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from scruot._messages import did_you_mean
+from scruot.dynamics.snapshots import Snapshots
+from scruot.io.mass import Mass, read_mass
+from scruot.io.representation import read_representation, require_variation
+from scruot.io.time import read_times
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What is read of an AnnData: one row per cell.
+
+    Parameters
+    ----------
+    x
+        Coordinates (n, d).
+    time
+        Times (n,).
+    mass
+        Absolute masses (n,).
+    fitted
+        Which cells a fit may see (n,): neither at a held-out time nor held out themselves.
+    held_out
+        Which cells are held out by themselves (n,).
+    """
+
+    x: NDArray[np.float32]
+    time: NDArray[np.float64]
+    mass: NDArray[np.float64]
+    fitted: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
+
+    def snapshots(self) -> Snapshots:
+        """Return the fitted cells by time; populations include cells held out by themselves."""
+        times = np.unique(self.time[self.fitted])
+        clouds, weights = [], []
+        for t in times:
+            here = self.fitted & (self.time == t)
+            population = self.mass[self.time == t].sum()
+            clouds.append(torch.from_numpy(self.x[here]))
+            weight = self.mass[here] * (population / self.mass[here].sum())
+            weights.append(torch.from_numpy(weight))
+        return Snapshots(tuple(float(t) for t in times), tuple(clouds), tuple(weights))
+
+
+def check_names(adata: AnnData) -> None:
+    """Refuse duplicate cell names."""
+    if not adata.obs_names.is_unique:
+        twice = adata.obs_names[adata.obs_names.duplicated()][0]
+        msg = (
+            f"Cell names are not unique (e.g. {twice!r}); expected one name per cell: "
+            "call adata.obs_names_make_unique()."
+        )
+        raise ValueError(msg)
+
+
+def read_obs(adata: AnnData, key: str, what: str) -> pd.Series:
+    """Return a column of ``obs``, or say which columns there are."""
+    if key not in adata.obs:
+        msg = (
+            f"No {what} {key!r} in obs (found {sorted(map(str, adata.obs.columns))})."
+            f"{did_you_mean(key, map(str, adata.obs.columns))}"
+        )
+        raise KeyError(msg)
+    return adata.obs[key]
+
+
+def read_cells(
+    adata: AnnData,
+    *,
+    time_key: str,
+    use_rep: str,
+    n_dims: int | None = None,
+    mass: Mass = "counts",
+    holdout: float | Iterable[float] | None = None,
+    holdout_cells: float | str | None = None,
+    random_state: int = 0,
+) -> Cells:
+    """Read and check everything that a fit needs; nothing is written.
+
+    Raises
+    ------
+    KeyError
+        For a missing column or representation.
+    ValueError
+        For data that cannot be fitted; the message says what was found and what to do.
+    """
+    check_names(adata)
+    times = read_times(read_obs(adata, time_key, "time column"), time_key)
+    x = read_representation(adata, use_rep, n_dims)
+    require_variation(x, use_rep)
+    weights = read_mass(adata.obs, times, mass)
+    fitted = ~_at_times(times, holdout)
+    held_out = _held_out_cells(adata, times, holdout_cells, random_state)
+    # a cell without mass carries nothing; it is evaluated, not fitted
+    fitted &= ~held_out & (weights > 0)
+    remaining = np.unique(times[fitted])
+    if len(remaining) < 2:
+        msg = (
+            f"Found {len(remaining)} time point(s) to fit in obs[{time_key!r}] (all times: "
+            f"{np.unique(times).tolist()}); dynamics need at least two."
+        )
+        raise ValueError(msg)
+    return Cells(x, times, weights, fitted, held_out)
+
+
+def _at_times(
+    times: NDArray[np.float64], holdout: float | Iterable[float] | None
+) -> NDArray[np.bool_]:
+    if holdout is None:
+        return np.zeros(len(times), dtype=bool)
+    asked = [holdout] if isinstance(holdout, (int, float, str)) else list(holdout)
+    observed = np.unique(times)
+    wanted = []
+    for value in asked:
+        try:
+            wanted.append(float(value))
+        except (TypeError, ValueError) as error:
+            msg = f"Found holdout={value!r}; expected times out of {observed.tolist()}."
+            raise ValueError(msg) from error
+        if wanted[-1] not in observed:
+            msg = f"Cannot hold out time {value!r}: observed times are {observed.tolist()}."
+            raise ValueError(msg)
+    return np.isin(times, wanted)
+
+
+def _held_out_cells(
+    adata: AnnData, times: NDArray[np.float64], asked: float | str | None, random_state: int
+) -> NDArray[np.bool_]:
+    n = len(times)
+    if asked is None:
+        return np.zeros(n, dtype=bool)
+    if isinstance(asked, str):
+        column = read_obs(adata, asked, "column of held-out cells")
+        if not pd.api.types.is_bool_dtype(column.dtype):
+            msg = f"obs[{asked!r}] has dtype {column.dtype}; expected booleans, True: held out."
+            raise ValueError(msg)
+        chosen = column.to_numpy(dtype=bool)
+    else:
+        if not 0 < asked < 1:
+            msg = f"Found holdout_cells={asked!r}; expected a share between 0 and 1, or a column."
+            raise ValueError(msg)
+        chosen = np.zeros(n, dtype=bool)
+        rng = np.random.default_rng(random_state)
+        for t in np.unique(times):
+            here = np.flatnonzero(times == t)
+            chosen[rng.permutation(here)[: round(asked * len(here))]] = True
+    for t in np.unique(times):
+        if chosen[times == t].all():
+            msg = f"holdout_cells leaves no cell to fit at time {t:g}; use holdout for whole times."
+            raise ValueError(msg)
+    return chosen

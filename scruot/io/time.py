@@ -1,0 +1,103 @@
+"""Times of cells: any sensible ``obs`` column to numbers in the user's unit."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+
+
+def read_times(column: pd.Series, time_key: str) -> NDArray[np.float64]:
+    """Return the time of every cell, shape (n,), with real spacing kept.
+
+    Numbers are taken as they are, labels with one number each (``"day 3"``, ``"E8.5"``) by
+    that number, ordered categories without numbers by their rank.
+
+    Raises
+    ------
+    ValueError
+        For missing, unreadable or ambiguous times.
+    """
+    missing = column.isna()
+    if missing.any():
+        msg = (
+            f"obs[{time_key!r}] is missing for {int(missing.sum())} of {len(column)} cells "
+            f"(first: {column.index[missing][0]!r}); give every cell a time or drop those cells."
+        )
+        raise ValueError(msg)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        times = _from_categories(column.cat.remove_unused_categories(), time_key)
+    elif pd.api.types.is_bool_dtype(column.dtype):
+        msg = f"obs[{time_key!r}] is boolean; expected times, e.g. 0 and 1 in a unit of yours."
+        raise ValueError(msg)
+    elif pd.api.types.is_numeric_dtype(column.dtype):
+        times = column.to_numpy(dtype=np.float64)
+    elif pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(
+        column.dtype
+    ):
+        msg = (
+            f"obs[{time_key!r}] holds dates or durations ({column.dtype}); convert it to numbers "
+            "in the unit of your choice, e.g. days."
+        )
+        raise ValueError(msg)
+    else:
+        labels = pd.unique(column.astype(str))
+        times = column.astype(str).map(_parse_labels(list(labels), time_key)).to_numpy(float)
+    if not np.isfinite(times).all():
+        msg = f"obs[{time_key!r}] holds infinite times; expected finite numbers."
+        raise ValueError(msg)
+    return times
+
+
+def _from_categories(column: pd.Series, time_key: str) -> NDArray[np.float64]:
+    categories = column.cat.categories
+    if pd.api.types.is_numeric_dtype(categories.dtype):
+        return column.astype(np.float64).to_numpy()
+    labels = [str(c) for c in categories]
+    if column.cat.ordered and not any(_NUMBER.search(label) for label in labels):
+        logger.info("obs[%r] has ordered labels without numbers: times are 0, 1, ...", time_key)
+        return column.cat.codes.to_numpy(dtype=np.float64)
+    values = _parse_labels(labels, time_key)
+    if column.cat.ordered:
+        numbers = [values[label] for label in labels]
+        if numbers != sorted(numbers):
+            msg = (
+                f"obs[{time_key!r}] is ordered as {labels}, but the numbers in the labels are "
+                f"{numbers}; reorder the categories or store numbers."
+            )
+            raise ValueError(msg)
+    return column.astype(str).map(values).to_numpy(dtype=np.float64)
+
+
+def _parse_labels(labels: list[str], time_key: str) -> dict[str, float]:
+    found = {label: _NUMBER.findall(_unhyphenated(label)) for label in labels}
+    bad = [label for label, numbers in found.items() if len(numbers) != 1]
+    if bad:
+        msg = (
+            f"obs[{time_key!r}] has labels without exactly one number: {bad[:5]}; expected "
+            "numbers, or labels such as 'day 3' or 'E8.5'."
+        )
+        raise ValueError(msg)
+    values = {label: float(numbers[0]) for label, numbers in found.items()}
+    by_time: dict[float, str] = {}
+    for label, value in values.items():
+        if value in by_time:
+            msg = (
+                f"obs[{time_key!r}] has two labels for time {value:g}: {by_time[value]!r} and "
+                f"{label!r}; merge them or store numbers."
+            )
+            raise ValueError(msg)
+        by_time[value] = label
+    return values
+
+
+def _unhyphenated(label: str) -> str:
+    # in "day-3" the hyphen joins, it is no sign; in "-3" it is one
+    return re.sub(r"(?<=[A-Za-z])-(?=\d)", " ", label)

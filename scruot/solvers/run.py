@@ -1,0 +1,179 @@
+"""From snapshots to a fitted model, for any registered solver."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from scruot.dynamics.fields import Ensemble
+from scruot.dynamics.model import Dynamics
+from scruot.dynamics.snapshots import Scale, Snapshots
+from scruot.solvers.problem import Fit, Problem, Solver
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model and everything that is known about its fit."""
+
+    dynamics: Dynamics
+    resolved: dict[str, float | str]
+    history: dict[str, list[float]]
+    quality: dict[str, float]
+
+
+def fit_snapshots(
+    snapshots: Snapshots,
+    solver: Solver,
+    params: Any,
+    *,
+    device: torch.device,
+    n_models: int = 1,
+    random_state: int = 0,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+) -> FittedModel:
+    """Fit one model, or an ensemble on bootstrap samples of the cells.
+
+    Parameters
+    ----------
+    snapshots
+        Clouds in the user's units.
+    solver, params
+        The method and its parameters.
+    device
+        Where to compute.
+    n_models
+        Members: each beyond one is fitted with its own seed on cells drawn with
+        replacement, so that their spread shows what the sample leaves open.
+    random_state
+        Seed of the first member.
+    checkpoint
+        File of the training state; member ``i`` appends ``.i`` to its stem.
+    progress
+        Whether to show bars.
+    """
+    scaled, scale = snapshots.standardised()
+    mark = _fingerprint(scaled, solver.name, params)
+    fits: list[Fit] = []
+    for member in range(n_models):
+        seed = random_state + member
+        clouds = scaled if n_models == 1 else _bootstrap(scaled, seed)
+        problem = Problem(
+            snapshots=clouds.to(device),
+            scale=scale,
+            params=params,
+            device=device,
+            random_state=seed,
+            checkpoint=_member_path(checkpoint, member, n_models),
+            fingerprint=f"{mark}/{seed}/{n_models}",
+            progress=progress,
+            label=solver.name if n_models == 1 else f"{solver.name} {member + 1}/{n_models}",
+        )
+        fits.append(solver.fit(problem))
+    field: nn.Module = fits[0].field if n_models == 1 else Ensemble([f.field for f in fits])
+    dynamics = Dynamics(
+        field,
+        scale,
+        method=solver.name,
+        learns=solver.learns,
+        times=snapshots.times,
+        masses=snapshots.masses,
+        sigma=fits[0].sigma,
+        device=device,
+    )
+    first = fits[0]
+    return FittedModel(dynamics, dict(first.resolved), dict(first.history), dict(first.quality))
+
+
+def to_arrays(dynamics: Dynamics) -> tuple[str, dict[str, np.ndarray]]:
+    """Return a model as a JSON text and plain arrays."""
+    field = dynamics.field
+    members = list(field.members) if isinstance(field, Ensemble) else [field]
+    spec = {
+        "format": _FORMAT,
+        "scale": asdict(dynamics.scale),
+        "fields": [member.config for member in members],
+        "times": list(dynamics.times),
+        "masses": list(dynamics.masses),
+        "sigma": dynamics.scaled_sigma,
+    }
+    weights = {k: v.detach().cpu().numpy() for k, v in field.state_dict().items()}
+    return json.dumps(spec), weights
+
+
+def from_arrays(
+    solver: Solver, text: str, weights: dict[str, np.ndarray], device: torch.device
+) -> Dynamics:
+    """Rebuild a model from what :func:`to_arrays` returned.
+
+    Raises
+    ------
+    ValueError
+        When the text or the arrays are not of such a model.
+    """
+    try:
+        spec = json.loads(text)
+        if spec["format"] > _FORMAT:
+            msg = f"The model was written by a newer scruot (format {spec['format']}); update scruot."
+            raise ValueError(msg)
+        members = [solver.build(config) for config in spec["fields"]]
+        field: nn.Module = members[0] if len(members) == 1 else Ensemble(members)
+        field.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
+        scale = dict(spec["scale"], shift=tuple(spec["scale"]["shift"]))
+        sigma = spec["sigma"]
+        return Dynamics(
+            field,
+            Scale(**scale),
+            method=solver.name,
+            learns=solver.learns,
+            times=tuple(spec["times"]),
+            masses=tuple(spec["masses"]),
+            sigma=tuple(sigma) if isinstance(sigma, list) else sigma,
+            device=device,
+        )
+    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        msg = f"The stored model is damaged or was not written by scruot ({error}); fit again."
+        raise ValueError(msg) from error
+
+
+def _bootstrap(snapshots: Snapshots, seed: int) -> Snapshots:
+    rng = np.random.default_rng(seed)
+    counts = [torch.from_numpy(rng.multinomial(len(x), np.full(len(x), 1 / len(x)))) for x in snapshots.x]
+    weighted = Snapshots(
+        snapshots.times,
+        snapshots.x,
+        tuple(w * c for w, c in zip(snapshots.weights, counts, strict=True)),
+    )
+    kept = weighted.select([c > 0 for c in counts])
+    # populations stay as observed: the sample decides which cells, not how many
+    return Snapshots(
+        kept.times,
+        kept.x,
+        tuple(
+            w * (old.sum() / w.sum())
+            for w, old in zip(kept.weights, snapshots.weights, strict=True)
+        ),
+    )
+
+
+def _member_path(checkpoint: Path | None, member: int, n_models: int) -> Path | None:
+    if checkpoint is None or n_models == 1:
+        return checkpoint
+    return checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")
+
+
+def _fingerprint(snapshots: Snapshots, method: str, params: Any) -> str:
+    digest = hashlib.sha256()
+    digest.update(json.dumps([method, asdict(params), snapshots.times]).encode())
+    for tensor in (*snapshots.x, *snapshots.weights):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,210 @@
+"""Fit a dynamical system to time-labelled cells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from scruot import solvers
+from scruot._keys import basis_name, slots
+from scruot.dynamics.device import resolve_device
+from scruot.io.mass import Mass
+from scruot.io.read import read_cells
+from scruot.io.store import evaluate_at_cells, model_record, write_cells
+from scruot.solvers.params import make_params
+from scruot.solvers.run import fit_snapshots
+
+logger = logging.getLogger(__name__)
+
+
+def fit_dynamics(
+    adata: AnnData,
+    method: str = "wfrfm",
+    *,
+    time_key: str = "time",
+    use_rep: str = "X_pca",
+    n_dims: int | None = None,
+    mass: Mass = "counts",
+    holdout: float | Iterable[float] | None = None,
+    holdout_cells: float | str | None = None,
+    n_models: int = 1,
+    device: str = "auto",
+    random_state: int = 0,
+    key_added: str | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+    copy: bool = False,
+    **solver_params: Any,
+) -> AnnData | None:
+    """Infer how cells move and grow from snapshots at known times.
+
+    Fits ``dX = b(t, X) dt + sigma dW`` (displacement) and ``d log w = g(t, X) dt`` (growth)
+    so that the first snapshot, carried on, becomes the later ones, with their populations.
+
+    Parameters
+    ----------
+    adata
+        Cells of all times; at least two times. Only ``obs`` and the representation are read.
+    method
+        One of :func:`scruot.solvers.names`.
+    time_key
+        Column of ``obs`` with the times: numbers, labels with one number each
+        (``"day 3"``), or ordered categories. The numbers' unit is the unit of everything
+        that is written.
+    use_rep
+        Key of ``obsm`` with the representation, or ``"X"``.
+    n_dims
+        How many of its leading columns to use; all by default.
+    mass
+        What the population was at each time: ``"counts"`` takes the number of cells (which
+        may reflect capture rather than growth), ``"equal"`` the same at all times, a mapping
+        from time to population gives it, and the name of an ``obs`` column gives weights of
+        the cells.
+    holdout
+        Time or times to leave out of the fit, e.g. to test the prediction there.
+    holdout_cells
+        Share of every snapshot's cells to leave out, or a boolean column of ``obs``.
+    n_models
+        Size of the ensemble. With two or more, each is fitted with its own seed on cells
+        drawn with replacement; the model is their mean, and their spread is written.
+    device
+        ``"auto"`` (cuda, mps or cpu, in that order), or a device of torch.
+    random_state
+        Seed. The same call on the same device gives the same bits.
+    key_added
+        Prefix of all slots, so that several fits live side by side; ``"dynamics"`` by default.
+    checkpoint
+        File of the training state. An interrupted call, started again with the same
+        arguments, goes on from it and ends as if it had never been interrupted.
+    progress
+        Whether to show progress bars.
+    copy
+        Whether to return a copy instead of writing to ``adata``.
+    **solver_params
+        Parameters of the method: see :func:`scruot.solvers.describe`.
+
+    Returns
+    -------
+    ``None``, or the copy. Written, with ``basis`` the name of ``use_rep`` without ``X_``:
+
+    ``adata.obsm["velocity_<basis>"]`` : array (n, d), float32
+        Velocity of each cell at its own time, in units of the representation per unit time.
+    ``adata.obs["growth"]`` : float
+        Growth rate of each cell at its own time, per unit time.
+    ``adata.obsm["drift_<basis>"]``, ``adata.obsm["score_<basis>"]``
+        For stochastic methods.
+    ``adata.obs["potential"]``
+        For methods that learn one.
+    ``adata.obsm["velocity_std_<basis>"]``, ``adata.obs["growth_std"]``
+        Spread over the ensemble, with ``n_models >= 2``.
+    ``adata.obs["dynamics_holdout"]`` : bool
+        Cells left out, with ``holdout_cells``.
+    ``adata.uns["dynamics"]`` : dict
+        The model as plain arrays, parameters, loss history, versions.
+
+    Raises
+    ------
+    KeyError
+        For a missing column or representation.
+    TypeError, ValueError
+        For an unknown method or parameter, a value out of range, or data that cannot be
+        fitted; raised before anything is computed, and nothing is written then.
+
+    See Also
+    --------
+    scruot.tl.evaluate : how good the fit is, beside nulls.
+    scruot.tl.simulate : carry cells through time.
+    scruot.get.dynamics : the model as a callable.
+
+    References
+    ----------
+    Each method's paper: :func:`scruot.solvers.cite`.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> adata.obsm["velocity_genes"].shape == adata.obsm["X_genes"].shape
+    True
+    """
+    solver = solvers.get(method)
+    params = make_params(solver.params, solver_params, method)
+    names = slots(key_added)
+    if n_models < 1 or int(n_models) != n_models:
+        msg = f"Found n_models={n_models!r}; expected a whole number >= 1."
+        raise ValueError(msg)
+    path = _checkpoint_path(checkpoint)
+    target = resolve_device(device)
+    cells = read_cells(
+        adata,
+        time_key=time_key,
+        use_rep=use_rep,
+        n_dims=n_dims,
+        mass=mass,
+        holdout=holdout,
+        holdout_cells=holdout_cells,
+        random_state=random_state,
+    )
+    fitted = fit_snapshots(
+        cells.snapshots(),
+        solver,
+        params,
+        device=target,
+        n_models=n_models,
+        random_state=random_state,
+        checkpoint=path,
+        progress=progress,
+    )
+    _report(method, params, fitted.resolved)
+    call = {
+        "time_key": time_key,
+        "use_rep": use_rep,
+        "n_dims": n_dims,
+        "mass": mass,
+        "holdout": holdout if holdout is None or np.isscalar(holdout) else list(holdout),  # type: ignore[arg-type]
+        "holdout_cells": holdout_cells,
+        "n_models": n_models,
+        "random_state": random_state,
+    }
+    basis = basis_name(use_rep)
+    record = model_record(fitted, params, call, cells, adata.obs_names)
+    obsm, obs = evaluate_at_cells(fitted.dynamics, cells.time, cells.x, names, basis)
+    columns: dict[str, Any] = dict(obs)
+    if holdout_cells is not None:
+        columns[names.holdout] = cells.held_out
+    if copy:
+        adata = adata.copy() if not adata.isbacked else adata.to_memory()
+    write_cells(adata, obsm, columns, names, basis)
+    adata.uns[names.uns] = record
+    # an evaluation of an earlier fit says nothing about this one
+    adata.uns.pop(names.evaluation, None)
+    return adata if copy else None
+
+
+def _checkpoint_path(checkpoint: str | PathLike[str] | None) -> Path | None:
+    if checkpoint is None:
+        return None
+    path = Path(checkpoint)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        msg = f"Cannot write the checkpoint {path}: expected a file in an existing folder."
+        raise ValueError(msg)
+    return path
+
+
+def _report(method: str, params: Any, resolved: dict[str, float | str]) -> None:
+    given = asdict(params)
+    parts = [
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in resolved.items()
+        if given.get(name) == "auto"
+    ]
+    if parts:
+        logger.info("%s: 'auto' became %s", method, ", ".join(parts))
