@@ -1,0 +1,17 @@
+"""Static couplings between weighted clouds."""
+
+from scruot.transport.cost import wfr_cost
+from scruot.transport.coupling import Coupling
+from scruot.transport.delta import auto_delta, static_floor
+from scruot.transport.pairs import PairTable, pairs
+from scruot.transport.solve import wfr_coupling
+
+__all__ = [
+    "Coupling",
+    "PairTable",
+    "auto_delta",
+    "pairs",
+    "static_floor",
+    "wfr_cost",
+    "wfr_coupling",
+]
