@@ -1,0 +1,128 @@
+"""Cells coloured by growth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap
+from numpy.typing import NDArray
+
+from scruot.pl import _read
+from scruot.pl._colors import GROWTH_LABEL, color_bar, growth_mappable
+from scruot.pl._figure import dress_embedding, finish, new_axes
+from scruot.pl._scatter import scatter_cells
+
+__all__ = ["growth"]
+
+
+def growth(
+    adata: AnnData,
+    basis: str | None = None,
+    *,
+    key: str | None = None,
+    times: Iterable[Any] | None = None,
+    components: tuple[int, int] = (1, 2),
+    vmax: float | None = None,
+    cmap: str | Colormap | None = None,
+    size: float | None = None,
+    alpha: float = 1.0,
+    colorbar: bool = True,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> Axes | None:
+    """Draw the cells coloured by their growth, with 0 in the middle of the colour map.
+
+    Orange cells multiply, purple cells are lost, pale ones do neither.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a fit.
+    basis
+        Where to draw: any embedding in ``obsm``, as ``"umap"`` or ``"X_umap"``. By default the
+        fitted representation.
+    key
+        ``key_added`` of the fit.
+    times
+        Only draw the cells of these times.
+    components
+        Which two dimensions of the basis to draw, counted from 1.
+    vmax
+        The colours end at ``-vmax`` and ``vmax``, per unit of time. By default at the 99th
+        percentile of the absolute growth.
+    cmap
+        A diverging colour map, by default ``"PuOr_r"``.
+    size
+        Area of a cell's dot in points squared.
+    alpha
+        Opacity of the cells.
+    colorbar
+        Whether to explain the colours.
+    title
+        Title of the axes.
+    figsize
+        Width and height in inches, by default a single column of a journal.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure. By default it is shown unless `ax` or `save` is given.
+    save
+        File to write; the suffix names the format.
+
+    Returns
+    -------
+    The axes, or ``None`` when the figure was shown.
+
+    Raises
+    ------
+    KeyError
+        When there is no fit, no growth, or no such basis.
+
+    Examples
+    --------
+    >>> scruot.tl.fit_dynamics(adata)  # doctest: +SKIP
+    >>> scruot.pl.growth(adata, basis="umap", save="growth.pdf")  # doctest: +SKIP
+    """
+    fitted = _read.fit(adata, key)
+    name, coordinates = _read.embedding(adata, fitted, basis)
+    position = _read.pick(coordinates, components, name)
+    rates = _rates(adata, fitted)
+    keep = _read.cell_mask(adata, fitted, times)
+    keep &= np.isfinite(rates) & np.isfinite(position).all(1)
+    if not keep.any():
+        msg = f"Found no cell with finite growth and coordinates in the basis {name!r}."
+        raise ValueError(msg)
+    position, rates = position[keep], rates[keep]
+    mappable = growth_mappable(rates, vmax, cmap)
+    axes = new_axes(ax, figsize)
+    scatter_cells(axes, position, mappable.to_rgba(rates), size=size, alpha=alpha)
+    if colorbar:
+        color_bar(axes, mappable, GROWTH_LABEL, extend=_clipped(rates, mappable))
+    dress_embedding(axes, name, components, title)
+    return finish(axes, given=ax is not None, show=show, save=save)
+
+
+def _rates(adata: AnnData, fitted: _read.Fit) -> NDArray[np.float64]:
+    name = fitted.slots.growth
+    if name not in adata.obs:
+        msg = (
+            f"Found no growth (adata.obs[{name!r}] is missing). "
+            "Run scruot.tl.fit_dynamics(adata) with a method that learns growth first."
+        )
+        raise KeyError(msg)
+    return adata.obs[name].to_numpy(dtype=float, na_value=np.nan)
+
+
+def _clipped(rates: NDArray[np.float64], mappable: ScalarMappable) -> str:
+    low, high = mappable.get_clim()
+    below, above = bool((rates < low).any()), bool((rates > high).any())
+    return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]

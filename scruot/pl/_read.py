@@ -1,0 +1,151 @@
+"""What a picture needs from AnnData, and clear errors where it is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from scruot._keys import Slots, basis_name, embedding_key, slots
+from scruot._messages import unknown
+from scruot.io.read import read_obs
+from scruot.io.store import read_record
+from scruot.io.time import read_times
+
+__all__ = [
+    "Fit",
+    "cell_mask",
+    "embedding",
+    "evaluation",
+    "fit",
+    "matrix",
+    "pick",
+    "time_labels",
+    "times_of",
+    "velocity",
+]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Names under which one fit left its results."""
+
+    slots: Slots
+    use_rep: str
+    time_key: str
+
+    @property
+    def basis(self) -> str:
+        """The fitted representation without its ``X_``."""
+        return basis_name(self.use_rep)
+
+    @property
+    def key_argument(self) -> str:
+        """What a remedy has to pass besides ``adata``."""
+        return "" if self.slots == Slots() else f", key={self.slots.key!r}"
+
+
+def fit(adata: AnnData, key: str | None) -> Fit:
+    """Read which representation and which time column a fit used."""
+    record = read_record(adata, key)
+    return Fit(
+        slots=slots(key),
+        use_rep=str(record["representation"]["use_rep"]),
+        time_key=str(record["params"]["time_key"]),
+    )
+
+
+def matrix(adata: AnnData, use_rep: str) -> NDArray[np.float64]:
+    """Return a representation as a dense array, whatever it is stored as."""
+    values: Any = adata.X if use_rep == "X" else adata.obsm[use_rep]
+    if hasattr(values, "toarray"):
+        values = values.toarray()
+    return np.asarray(values, dtype=np.float64)
+
+
+def embedding(adata: AnnData, fitted: Fit, basis: str | None) -> tuple[str, NDArray[np.float64]]:
+    """Return the name of a basis (the fitted one by default) and every cell's position in it."""
+    known = list(adata.obsm.keys())
+    use_rep = fitted.use_rep if basis is None else embedding_key(basis, known)
+    if use_rep != "X" and use_rep not in adata.obsm:
+        options = [basis_name(name) for name in known if name.startswith("X_")]
+        msg = unknown("basis", basis_name(use_rep), options)
+        raise KeyError(msg)
+    return basis_name(use_rep), matrix(adata, use_rep)
+
+
+def velocity(adata: AnnData, fitted: Fit, basis: str) -> NDArray[np.float64]:
+    """Return the stored velocity in a basis, or say how to store it."""
+    name = fitted.slots.velocity(basis)
+    if name in adata.obsm:
+        return matrix(adata, name)
+    if basis == fitted.basis:
+        remedy = f"Run scruot.tl.fit_dynamics(adata, use_rep={fitted.use_rep!r}) first."
+    else:
+        remedy = (
+            f"The fit is in {fitted.basis!r}: run "
+            f"scruot.tl.project_velocity(adata, basis={basis!r}{fitted.key_argument}) first."
+        )
+    msg = f"Found no velocity in the basis {basis!r} (adata.obsm[{name!r}] is missing). {remedy}"
+    raise KeyError(msg)
+
+
+def pick(values: NDArray[np.float64], components: Sequence[int], what: str) -> NDArray[np.float64]:
+    """Return the two columns to draw; `components` count from 1, as the axes' labels do."""
+    chosen = tuple(components)
+    n_dims = values.shape[1]
+    valid = len(chosen) == 2 and chosen[0] != chosen[1] and min(chosen) >= 1
+    if not valid or max(chosen) > n_dims:
+        msg = (
+            f"Found components={chosen} for {what}, which has {n_dims} dimension(s). "
+            f"Expected two different numbers from 1 to {n_dims}."
+        )
+        raise ValueError(msg)
+    return values[:, [chosen[0] - 1, chosen[1] - 1]]
+
+
+def times_of(adata: AnnData, fitted: Fit) -> NDArray[np.float64]:
+    """Return the time of every cell in the user's unit."""
+    return read_times(read_obs(adata, fitted.time_key, "time column"), fitted.time_key)
+
+
+def time_labels(adata: AnnData, fitted: Fit) -> dict[float, str]:
+    """Return the observed times, early to late, each with the label that the user gave it."""
+    numbers = times_of(adata, fitted)
+    unique, first = np.unique(numbers, return_index=True)
+    labels = adata.obs[fitted.time_key].iloc[first]
+    return {
+        float(t): label if isinstance(label, str) else f"{t:g}"
+        for t, label in zip(unique, labels, strict=True)
+    }
+
+
+def cell_mask(adata: AnnData, fitted: Fit, times: Iterable[Any] | None) -> NDArray[np.bool_]:
+    """Mark the cells of some times, given as numbers or by their labels."""
+    if times is None:
+        return np.ones(adata.n_obs, dtype=bool)
+    labels = time_labels(adata, fitted)
+    known: dict[Any, float] = {t: t for t in labels} | {name: t for t, name in labels.items()}
+    wanted = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
+    lost = [time for time in wanted if time not in known]
+    if lost or not wanted:
+        msg = f"Found no cells at times={lost or wanted}. Observed times: {list(labels.values())}."
+        raise ValueError(msg)
+    return np.isin(times_of(adata, fitted), [known[time] for time in wanted])
+
+
+def evaluation(adata: AnnData, fitted: Fit, entry: str) -> Any:
+    """Return one entry of what ``tl.evaluate`` stored, or say how to store it."""
+    groupby = ", groupby=..." if entry == "groups" else ""
+    stored = adata.uns.get(fitted.slots.evaluation, {})
+    if entry not in stored:
+        msg = (
+            f"Found no {entry!r} in adata.uns[{fitted.slots.evaluation!r}]. "
+            f"Run scruot.tl.evaluate(adata{groupby}{fitted.key_argument}) first."
+        )
+        raise KeyError(msg)
+    return stored[entry]

@@ -1,0 +1,116 @@
+"""A two-branch toy whose velocity, growth, simulation and evaluation are written by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+TIMES = (0.0, 1.0, 2.0, 4.0)
+MASSES = {0.0: 1.0, 1.0: 1.2, 2.0: 1.5, 4.0: 2.0}
+
+
+def branch_position(t, side):
+    """Return the middle of a branch: together until time 1, then apart."""
+    return np.stack([2.0 * t, side * np.clip(t - 1.0, 0.0, None)], axis=-1)
+
+
+def branch_velocity(t, side):
+    return np.stack([np.full_like(t, 2.0), np.where(t >= 1.0, side, 0.0)], axis=-1)
+
+
+@pytest.fixture
+def toy(rng):
+    """Return 400 cells at four times in three dimensions, fitted, evaluated."""
+    n = 400
+    t = rng.choice(TIMES, n)
+    side = rng.choice([-1.0, 1.0], n)
+    noise = rng.normal(0, 0.25, (n, 2))
+    planar = branch_position(t + noise[:, 0], side) + np.array([0.0, 1.0]) * noise
+    third = rng.normal(0, 0.1, (n, 1))
+    adata = AnnData(np.zeros((n, 1), dtype=np.float32))
+    adata.obs["time"] = t
+    adata.obs["day"] = [f"day {v:g}" for v in t]
+    adata.obs["branch"] = pd.Categorical(np.where(side > 0, "upper", "lower"))
+    adata.obs["score"] = side * t
+    adata.obs["growth"] = np.where(side > 0, 0.4, -0.1) * (1 + 0.1 * noise[:, 1])
+    adata.obsm["X_pca"] = np.hstack([planar, third]).astype(np.float32)
+    velocity = np.hstack([branch_velocity(t, side), np.zeros((n, 1))])
+    adata.obsm["velocity_pca"] = velocity.astype(np.float32)
+    adata.obsm["X_umap"] = planar[:, ::-1].astype(np.float32)
+    steps = np.arange(1, 201)
+    decay = np.exp(-steps / 60) + 0.05
+    adata.uns["dynamics"] = {
+        "method": "wfrfm",
+        "params": {"time_key": "time", "n_dims": "null"},
+        "representation": {"use_rep": "X_pca", "n_dims": 3},
+        "weights": {},
+        "spec": "{}",
+        "history": {
+            "step": steps,
+            "loss": decay * rng.uniform(0.7, 1.4, 200),
+            "velocity": 0.8 * decay * rng.uniform(0.7, 1.4, 200),
+            "off": np.zeros(200),
+            "validation_step": steps[19::20],
+            "validation": 1.1 * decay[19::20],
+        },
+    }
+    adata.uns["dynamics_evaluation"] = evaluation(adata, rng)
+    return adata
+
+
+def evaluation(adata, rng):
+    rows = [
+        {
+            "time": t,
+            "comparison": comparison,
+            "split": "held-out time" if t == 2.0 else "observed",
+            "w1": w1 * (1 + t),
+            "mass": MASSES[t] * (1.03 if comparison == "model" else np.nan),
+            "mass_observed": MASSES[t],
+        }
+        for t in TIMES[1:]
+        for comparison, w1 in (("previous", 0.5), ("model", 0.04), ("noise floor", 0.03))
+    ]
+    cells = {"time": 1.0, "comparison": "model", "split": "held-out cells", "w1": 9.0}
+    groups = [
+        {
+            "time": t,
+            "group": name,
+            "mass": part * MASSES[t],
+            "mass_observed": 1.1 * part * MASSES[t],
+        }
+        for t in TIMES[1:]
+        for name, part in (("lower", 0.3), ("upper", 0.7))
+    ]
+    time = np.repeat(TIMES[1:], 100)
+    side = rng.choice([-1.0, 1.0], len(time))
+    noise = rng.normal(0, 0.25, (len(time), 2))
+    x = branch_position(time + noise[:, 0], side) + np.array([0.0, 1.0]) * noise
+    return {
+        "table": pd.DataFrame([*rows, cells]),
+        "groups": pd.DataFrame(groups),
+        "simulated": {
+            "x": np.hstack([x, np.zeros((len(x), 1))]),
+            "time": time,
+            "weight": rng.uniform(0.5, 2.0, len(x)),
+        },
+    }
+
+
+@pytest.fixture
+def simulation():
+    """Return twelve simulated trajectories of nine times each; half grow, half shrink."""
+    t = np.linspace(0, 4, 9)
+    side = np.repeat([-1.0, 1.0], 6)
+    x = np.stack([branch_position(t, s) for s in side])
+    weight = np.exp(0.3 * side[:, None] * t) / 12
+    # Time by time, so that the rows of one trajectory do not lie together.
+    x = x.transpose(1, 0, 2).reshape(-1, 2)
+    adata = AnnData(np.zeros((len(x), 1), dtype=np.float32))
+    adata.obs["time"] = np.repeat(t, 12)
+    adata.obs["weight"] = weight.T.ravel()
+    adata.obs["trajectory"] = np.tile(np.arange(12), 9)
+    adata.obs["start_cell"] = np.tile([f"cell{i}" for i in range(12)], 9)
+    adata.obsm["X_pca"] = np.hstack([x, np.zeros((len(x), 1))]).astype(np.float32)
+    adata.uns["simulation"] = {"key": "dynamics", "method": "wfrfm", "use_rep": "X_pca"}
+    return adata
