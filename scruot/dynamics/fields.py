@@ -131,6 +131,8 @@ def _linear(
     n_in: int, n_out: int, generator: torch.Generator | None, device: torch.device | None
 ) -> nn.Linear:
     # nn.Linear would draw from the global generator; skip_init leaves the weights to us
+    # and with device=None would leave them on the meta device
+    device = torch.device("cpu") if device is None else device
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device)
     bound = 1 / math.sqrt(n_in)
     with torch.no_grad():
