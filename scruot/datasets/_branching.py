@@ -29,6 +29,7 @@ def branching(
     turnover: float = 0.1,
     sigma: float = 0.3,
     bias: float = 0.15,
+    lean: float = 0.5,
     relaxation: float = 0.5,
     rotate: bool = True,
     n_continue: int = 128,
@@ -72,6 +73,9 @@ def branching(
         Noise of the SDE in every dimension, per square root of a unit of time.
     bias
         Drift towards fates B and C at the first fork.
+    lean
+        Slope of the midline between the fates: with 0, progenitors lie between the fates, and
+        the nearest final cells already tell the fate of many early ones.
     relaxation
         Rate of return of the dimensions without meaning, whose standard deviation is
         ``sigma / sqrt(2 * relaxation)``.
@@ -120,7 +124,7 @@ def branching(
     >>> mass = dict(zip(population["time"], population["size"]))  # for tl.fit_dynamics(mass=...)
     """
     n_founders = 2 * n_cells if n_founders is None else n_founders
-    law = Forks(growth_rates, bias, turnover, sigma)
+    law = Forks(growth_rates, bias, turnover, sigma, lean)
     _check(
         law, n_cells, n_dims, n_times, duration, sampling, n_founders, relaxation, n_continue, dt
     )
@@ -148,6 +152,7 @@ def branching(
             "growth_rates": np.asarray(growth_rates, dtype=np.float64),
             "turnover": turnover,
             "bias": bias,
+            "lean": lean,
             "relaxation": relaxation,
             "sampling": sampling,
             "n_founders": n_founders,
@@ -183,6 +188,7 @@ def _check(
     for name, value in (("duration", duration), ("relaxation", relaxation), ("dt", dt)):
         positive(name, value)
     positive("abs(bias)", abs(law.bias), zero=True)
+    positive("abs(lean)", abs(law.lean), zero=True)
     if sampling not in _SAMPLING:
         msg = f"sampling is {sampling!r}; expected one of {_SAMPLING}."
         raise ValueError(msg)
@@ -250,7 +256,7 @@ def _assemble(
     """Write cells, drift and growth into an AnnData."""
     x = (np.hstack((core, noise)) @ rotation.T).astype(np.float32)
     drift = np.hstack((law.drift(core), -relaxation * noise)) @ rotation.T
-    cell_type = pd.Categorical.from_codes(_cell_types(core, time), pd.Index(forks.STATES))
+    cell_type = pd.Categorical.from_codes(_cell_types(law, core, time), pd.Index(forks.STATES))
     return AnnData(
         X=x,
         obs=pd.DataFrame(
@@ -267,10 +273,10 @@ def _assemble(
     )
 
 
-def _cell_types(core: Array, time: Array) -> npt.NDArray[np.int64]:
+def _cell_types(law: Forks, core: Array, time: Array) -> npt.NDArray[np.int64]:
     """Return fates at the last time and the nearest state before it, as indices of states."""
     first_fate = len(forks.STATES) - len(forks.FATES)
-    codes = np.where(time == time.max(), first_fate + forks.fate(core), forks.state(core))
+    codes = np.where(time == time.max(), first_fate + law.fate(core), law.state(core))
     return codes.astype(np.int64)
 
 
@@ -279,7 +285,7 @@ def _continue(
 ) -> None:
     """Write true fates and descendants by continuing every cell to the last time."""
     time = adata.obs["time"].to_numpy()
-    fates = np.eye(len(forks.FATES))[forks.fate(core)]
+    fates = np.eye(len(forks.FATES))[law.fate(core)]
     descendants = np.ones(len(core))
     for t in np.unique(time)[:-1]:
         here = time == t

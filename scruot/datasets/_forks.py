@@ -17,6 +17,7 @@ CENTRES = np.array([[0, 0, 0], [2, 1, 0], [3, -1, 0], [3, 1, -1], [3, 1, 1]], dt
 START_STD = np.array([0.2, 0.4, 0.2])
 N_CORE = 3
 
+_LEANING = np.array([0.0, 1.0, 1.0])
 _STRENGTH = 1.5
 _FIRST, _SECOND = 0.7, 2.0
 _END = 4.5
@@ -33,27 +34,34 @@ class Forks:
 
     ``s`` advances at unit speed. ``u`` has one well until ``s = 0.7`` and two after it, at
     ``u = -1`` (fate A) and ``u = 1``; there, ``w`` has two from ``s = 2`` on, at ``w = -1``
-    (fate B) and ``w = 1`` (fate C).
+    (fate B) and ``w = 1`` (fate C). All of this is relative to a midline that leans by ``lean``
+    per unit of progress in ``u`` and in ``w``, so that progenitors do not lie between the fates.
     """
 
     growth_rates: tuple[float, float, float]
     bias: float
     turnover: float
     sigma: float
+    lean: float = 0.0
+
+    def upright(self, core: Array) -> Array:
+        """Return the coordinates relative to the midline (n, 3)."""
+        return np.asarray(core - self.lean * core[:, :1] * _LEANING, dtype=np.float64)
 
     def drift(self, core: Array) -> Array:
         """Return the drift (n, 3)."""
-        s, u, w = core.T
+        s, u, w = self.upright(core).T
         first = _STRENGTH * np.tanh(1.5 * (s - _FIRST))
         # The second fork opens only on the side of u that leads to it.
         second = _STRENGTH * ((1.0 + np.tanh(1.5 * (s - _SECOND))) * _gate(6.0 * u) - 1.0)
         du = first * u - _STRENGTH * u**3 + self.bias * _gate(3.0 * (s - 0.5))
         dw = second * w - _STRENGTH * w**3
-        return np.stack((np.tanh(_END - s), du, dw), axis=1)
+        ds = np.tanh(_END - s)
+        return np.stack((ds, du + self.lean * ds, dw + self.lean * ds), axis=1)
 
     def growth(self, core: Array) -> Array:
         """Return birth minus death (n,); each fate has its own rate, progenitors none."""
-        s, u, w = core.T
+        s, u, w = self.upright(core).T
         right, up = _gate(5.0 * u), _gate(5.0 * w)
         a, b, c = self.growth_rates
         mixed = (1.0 - right) * a + right * ((1.0 - up) * b + up * c)
@@ -73,16 +81,15 @@ class Forks:
         copies = np.where(draw < birth, 2, np.where(draw < birth + death, 0, 1))
         return np.repeat(core, copies, axis=0)
 
+    def fate(self, core: Array) -> npt.NDArray[np.int64]:
+        """Return the fate of cells at the last time: the well that they are in."""
+        _, u, w = self.upright(core).T
+        return np.where(u < 0, 0, np.where(w < 0, 1, 2))
 
-def fate(core: Array) -> npt.NDArray[np.int64]:
-    """Return the fate of cells at the last time: the well that they are in."""
-    return np.where(core[:, 1] < 0, 0, np.where(core[:, 2] < 0, 1, 2))
-
-
-def state(core: Array) -> npt.NDArray[np.int64]:
-    """Return the nearest state, as an index into ``STATES``."""
-    squared = ((core[:, None, :] - CENTRES) ** 2).sum(axis=2)
-    return squared.argmin(axis=1)
+    def state(self, core: Array) -> npt.NDArray[np.int64]:
+        """Return the nearest state, as an index into ``STATES``."""
+        squared = ((self.upright(core)[:, None, :] - CENTRES) ** 2).sum(axis=2)
+        return squared.argmin(axis=1)
 
 
 def continue_cells(
@@ -104,7 +111,7 @@ def continue_cells(
             log_weight += duration / n_steps * law.growth(particles)
             particles = law.move(particles, duration / n_steps, rng)
         weight = np.exp(log_weight)
-        ended = fate(particles)
+        ended = law.fate(particles)
         mass = [((ended == k) * weight).reshape(-1, n).mean(axis=1) for k in range(len(FATES))]
         total = np.sum(mass, axis=0)
         probabilities.append(np.stack(mass, axis=1) / total[:, None])
