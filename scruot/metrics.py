@@ -1,15 +1,24 @@
-"""Distances between weighted clouds."""
+"""Distances between weighted clouds.
+
+All compute in float64 on dense matrices of all pairs: for clouds of many thousands of points,
+take random subsets first.
+"""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import ot
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist
 
 __all__ = ["energy_distance", "mass_error", "mmd", "w1", "w2"]
+
+# of the network simplex, which needs about ten per point
+_MAX_ITERATIONS = 10_000_000
 
 
 def w1(x: ArrayLike, y: ArrayLike, a: ArrayLike | None = None, b: ArrayLike | None = None) -> float:
@@ -30,6 +39,8 @@ def w1(x: ArrayLike, y: ArrayLike, a: ArrayLike | None = None, b: ArrayLike | No
     ------
     ValueError
         When shapes do not fit, values are not finite, or weights are negative or all zero.
+    RuntimeError
+        When the optimum is not reached, as may happen with very many points.
 
     Examples
     --------
@@ -58,6 +69,8 @@ def w2(x: ArrayLike, y: ArrayLike, a: ArrayLike | None = None, b: ArrayLike | No
     ------
     ValueError
         When shapes do not fit, values are not finite, or weights are negative or all zero.
+    RuntimeError
+        When the optimum is not reached, as may happen with very many points.
 
     Examples
     --------
@@ -101,7 +114,7 @@ def energy_distance(
     """
     x, y, a, b = _clouds(x, y, a, b)
     cross, within_x, within_y = (
-        p @ ot.dist(u, v, metric="euclidean") @ q
+        float(p @ _distances(u, v, "euclidean") @ q)
         for u, v, p, q in ((x, y, a, b), (x, x, a, a), (y, y, b, b))
     )
     return float(np.sqrt(max(2 * cross - within_x - within_y, 0.0)))
@@ -126,6 +139,7 @@ def mmd(
     bandwidth
         Standard deviation of the kernel, in units of the clouds; by default the median
         distance between points of ``y``, so that scores against one cloud are comparable.
+        Only with a given bandwidth are the two clouds interchangeable.
 
     Returns
     -------
@@ -134,7 +148,8 @@ def mmd(
     Raises
     ------
     ValueError
-        When shapes do not fit, values are not finite, or weights are negative or all zero.
+        When shapes do not fit, values are not finite, weights are negative or all zero, or
+        the bandwidth is not positive.
 
     References
     ----------
@@ -147,7 +162,10 @@ def mmd(
     0.0
     """
     x, y, a, b = _clouds(x, y, a, b)
-    inner = ot.dist(y, y)
+    if bandwidth is not None and not bandwidth > 0:
+        msg = f"Found bandwidth={bandwidth!r}; expected a positive number."
+        raise ValueError(msg)
+    inner = _distances(y, y, "sqeuclidean")
     if bandwidth is None:
         above = inner[inner > 0]
         bandwidth = float(np.sqrt(np.median(above))) if above.size else 1.0
@@ -155,8 +173,9 @@ def mmd(
     def mean_kernel(squared: NDArray[np.float64], p: Any, q: Any) -> float:
         return float(p @ np.exp(-squared / (2 * bandwidth**2)) @ q)
 
-    value = mean_kernel(ot.dist(x, x), a, a) + mean_kernel(inner, b, b)
-    return float(np.sqrt(max(value - 2 * mean_kernel(ot.dist(x, y), a, b), 0.0)))
+    value = mean_kernel(_distances(x, x, "sqeuclidean"), a, a) + mean_kernel(inner, b, b)
+    cross = mean_kernel(_distances(x, y, "sqeuclidean"), a, b)
+    return float(np.sqrt(max(value - 2 * cross, 0.0)))
 
 
 def mass_error(predicted: float, observed: float) -> float:
@@ -171,24 +190,49 @@ def mass_error(predicted: float, observed: float) -> float:
     -------
     ``|predicted - observed| / observed``.
 
+    Raises
+    ------
+    ValueError
+        When the observed population is not positive.
+
     Examples
     --------
     >>> from scruot.metrics import mass_error
     >>> mass_error(1.5, 1.0)
     0.5
     """
+    if not observed > 0:
+        msg = f"Found an observed population of {observed!r}; expected a positive number."
+        raise ValueError(msg)
     return abs(predicted - observed) / observed
 
 
 def _transport_cost(x: Any, y: Any, a: Any, b: Any, metric: str) -> float:
     x, y, a, b = _clouds(x, y, a, b)
-    return float(ot.emd2(a, b, ot.dist(x, y, metric=metric), numItermax=10_000_000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        cost, report = ot.emd2(a, b, _distances(x, y, metric), numItermax=_MAX_ITERATIONS, log=True)
+    if report["warning"] is not None:
+        msg = (
+            f"Exact transport between {len(x)} and {len(y)} points was not solved "
+            f"({report['warning']}); use fewer points, e.g. random subsets."
+        )
+        raise RuntimeError(msg)
+    return float(cost)
+
+
+def _distances(x: NDArray[np.float64], y: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
+    # not by |x|^2 + |y|^2 - 2 x.y, which loses short distances far from the origin
+    return np.asarray(cdist(x, y, metric), dtype=np.float64)
 
 
 def _clouds(x: Any, y: Any, a: Any, b: Any) -> tuple[NDArray[np.float64], ...]:
     first, second = _cloud(x, "x"), _cloud(y, "y")
     if first.shape[1] != second.shape[1]:
-        msg = f"Found clouds with {first.shape[1]} and {second.shape[1]} coordinates; expected the same."
+        msg = (
+            f"Found clouds with {first.shape[1]} and {second.shape[1]} coordinates; expected "
+            "the same number."
+        )
         raise ValueError(msg)
     return first, second, _weights(a, len(first), "a"), _weights(b, len(second), "b")
 
@@ -214,7 +258,7 @@ def _weights(a: Any, n: int, name: str) -> NDArray[np.float64]:
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
         msg = f"Weights {name} must be finite, not negative, and not all zero."
         raise ValueError(msg)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _numpy(x: Any) -> NDArray[np.float64]:
