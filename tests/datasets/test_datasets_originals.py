@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import mmwrite
-from scipy.sparse import csr_matrix, random_array
+from scipy.sparse import csr_matrix
 
 from scruot import datasets
 
@@ -22,7 +22,7 @@ CLONES = csr_matrix(np.array([[0, 0, 1], [0, 0, 0], [1, 1, 0], [0, 1, 0]]))
 
 def write_larry(folder, *, transposed=False, prefix="", zipped=True, metadata=METADATA):
     """Write the four files of the page, with four cells, five genes and three clones."""
-    counts = csr_matrix(random_array((4, 5), density=0.6, rng=np.random.default_rng(0)))
+    counts = csr_matrix(np.random.default_rng(0).poisson(1.0, size=(4, 5)).astype(float))
     for part, matrix in (("normed_counts.mtx", counts), ("clone_matrix.mtx", CLONES)):
         mmwrite(folder / f"{prefix}stateFate_inVitro_{part}", matrix.T if transposed else matrix)
     (folder / f"{prefix}stateFate_inVitro_metadata.txt").write_text(metadata)
