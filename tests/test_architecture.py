@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,6 +102,15 @@ def test_file_is_short_and_imports_downwards(path):
 def test_every_part_of_the_package_has_a_layer():
     parts = {part(path) for path in SOURCES}
     assert {name for name in parts if not name.startswith("_") or name == "__main__"} <= set(LAYERS)
+
+
+def test_every_imported_package_is_a_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=\[ ]", line)[0] for line in project["dependencies"]}
+    imported = {name.split(".")[0] for path in SOURCES for name in imports(path)}
+    others = imported - set(sys.stdlib_module_names) - {"scruot"}
+    renamed = {"ot": "pot", "sklearn": "scikit-learn"}
+    assert {renamed.get(name, name) for name in others} == declared
 
 
 def test_pl_computes_nothing_that_tl_has_not_stored():
