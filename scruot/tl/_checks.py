@@ -1,0 +1,26 @@
+"""Checks of arguments that several tools share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def check_step(step: Any) -> None:
+    """Refuse anything but ``None``, ``"adaptive"`` or a positive, finite number."""
+    if step is None or (isinstance(step, str) and step == "adaptive"):
+        return
+    number = isinstance(step, (int, float, np.number)) and not isinstance(step, bool)
+    if not number or not 0 < step < np.inf:
+        msg = f"Found step={step!r}; expected a positive number, 'adaptive' or None."
+        raise ValueError(msg)
+
+
+def whole(name: str, value: Any) -> None:
+    """Refuse anything but ``None`` or a whole number of at least one."""
+    if value is None:
+        return
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        msg = f"Found {name}={value!r}; expected a whole number >= 1."
+        raise ValueError(msg)

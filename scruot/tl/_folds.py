@@ -1,0 +1,172 @@
+"""One left-out time: what is fitted without it, and how well that predicts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scruot import solvers
+from scruot._messages import unknown
+from scruot.dynamics.passage import require_finite
+from scruot.io.read import Cells
+from scruot.io.store import plain
+from scruot.solvers.params import make_params
+from scruot.solvers.problem import Solver
+from scruot.solvers.run import fit_snapshots
+from scruot.tl._clouds import Cloud, halves, nulls, score
+
+_FIGURES = ("w1", "w2", "mass_error")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method with its parameters, and those that differ from the defaults as JSON text."""
+
+    solver: Solver
+    params: Any
+    text: str
+
+
+def read_candidates(
+    methods: str | Sequence[str],
+    params: Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]] | None,
+) -> list[Candidate]:
+    """Return every method with every set of its parameters, all checked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For unknown methods and parameters.
+    """
+    names = [methods] if isinstance(methods, str) else list(methods)
+    given = {} if params is None else params
+    if not names:
+        msg = f"Found no method; expected one or several of {solvers.names()}."
+        raise ValueError(msg)
+    if not isinstance(given, Mapping):
+        msg = (
+            f"Found params of type {type(given).__name__}; expected a mapping from method to dict."
+        )
+        raise TypeError(msg)
+    for name in given:
+        if name not in names:
+            raise ValueError(unknown("method in params", str(name), names))
+    candidates = []
+    for name in names:
+        solver = solvers.get(name)
+        sets = given.get(name, {})
+        for one in [sets] if isinstance(sets, Mapping) else list(sets):
+            if not isinstance(one, Mapping):
+                msg = f"Found params[{name!r}] with {one!r}; expected a dict or a list of dicts."
+                raise TypeError(msg)
+            made: Any = make_params(solver.params, dict(one), name)
+            candidates.append(Candidate(solver, made, plain(one)))
+    return candidates
+
+
+def read_left_out(
+    times: float | Iterable[float] | None, observed: NDArray[np.float64]
+) -> list[float]:
+    """Return the times to leave out, checked.
+
+    Raises
+    ------
+    ValueError
+        When there is no middle time, or a time was not observed or is the first.
+    """
+    if times is None:
+        wanted = [float(t) for t in observed[1:-1]]
+    else:
+        wanted = [float(t) for t in ([times] if isinstance(times, (int, float)) else times)]
+    if len(observed) < 3 or not wanted:
+        msg = f"Found times {observed.tolist()}; leaving one out needs at least three."
+        raise ValueError(msg)
+    wrong = [t for t in wanted if t not in observed[1:]]
+    if wrong:
+        msg = (
+            f"Cannot leave out times {wrong}; expected some of {observed[1:].tolist()} (the first "
+            "time is where simulations begin)."
+        )
+        raise ValueError(msg)
+    return wanted
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Cells with one time left out.
+
+    Parameters
+    ----------
+    cells
+        All cells; those of ``time`` are not among the fitted ones.
+    time
+        The time left out.
+    n_cells
+        Size of subsets.
+    random_state
+        Seed of subsets and halves.
+    """
+
+    cells: Cells
+    time: float
+    n_cells: int
+    random_state: int
+
+    def fitted_row(self, candidate: Candidate, seed: int, device: torch.device) -> dict[str, Any]:
+        """Fit, simulate from the first time, and score."""
+        snapshots = self.cells.snapshots()
+        dynamics = fit_snapshots(
+            snapshots, candidate.solver, candidate.params, device=device, random_state=seed
+        ).dynamics
+        mass = snapshots.weights[0].numpy()
+        run = dynamics.simulate(
+            snapshots.x[0].numpy(),
+            [snapshots.times[0], self.time],
+            weights=mass / mass.sum(),
+            random_state=seed,
+        )
+        require_finite(run)
+        weights = run.weights[-1].double().numpy()
+        predicted = Cloud(run.x[-1].numpy(), weights, float(weights.sum()))
+        rng = np.random.default_rng(self.random_state)
+        target = self._cloud(self.time).thinned(self.n_cells, rng)
+        figures = score(predicted.thinned(self.n_cells, rng), target)
+        return self._row(candidate.solver.name, candidate.text, seed, figures)
+
+    def null_rows(self) -> Iterator[dict[str, Any]]:
+        """Score what needs no model, against the same subset of the cells left out."""
+        rng = np.random.default_rng(self.random_state)
+        everything = self._cloud(self.time)
+        target = everything.thinned(self.n_cells, rng)
+        times = np.unique(self.cells.time[self.cells.fitted])
+        others = {float(t): self._cloud(float(t)) for t in times}
+        found = nulls(self.time, others, held_out=True, n_cells=self.n_cells, rng=rng)
+        for name, cloud in found.items():
+            yield self._row(f"null: {name}", "{}", self.random_state, score(cloud, target))
+        pair = halves(everything, rng)
+        if pair is not None:
+            first, second = (half.thinned(self.n_cells, rng) for half in pair)
+            floor = score(first, second) | {"mass_error": np.nan}
+            yield self._row("noise floor", "{}", self.random_state, floor)
+
+    def _cloud(self, time: float) -> Cloud:
+        cells = self.cells
+        here = (cells.time == time) & (cells.mass > 0)
+        first = cells.mass[cells.time == cells.time.min()].sum()
+        return Cloud(cells.x[here], cells.mass[here], float(cells.mass[here].sum() / first))
+
+    def _row(
+        self, method: str, parameters: str, seed: int, figures: Mapping[str, float]
+    ) -> dict[str, Any]:
+        return {
+            "method": method,
+            "parameters": parameters,
+            "time": self.time,
+            "seed": seed,
+            **{name: figures[name] for name in _FIGURES},
+        }

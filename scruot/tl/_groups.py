@@ -1,0 +1,79 @@
+"""Predicted and observed populations of groups of cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from sklearn.neighbors import KNeighborsClassifier
+
+from scruot.io.read import read_obs
+from scruot.tl._clouds import Cloud
+from scruot.tl._fitted import FittedCells
+
+_NEIGHBORS = 15
+
+
+def read_groups(adata: AnnData, groupby: str) -> pd.Categorical:
+    """Return the group of every cell; cells without a label stay missing.
+
+    Raises
+    ------
+    KeyError
+        When there is no such column.
+    ValueError
+        When it holds measurements, or no label at all.
+    """
+    column = read_obs(adata, groupby, "groups")
+    is_label = isinstance(column.dtype, pd.CategoricalDtype) or not (
+        pd.api.types.is_float_dtype(column.dtype)
+        or pd.api.types.is_datetime64_any_dtype(column.dtype)
+    )
+    if not is_label:
+        msg = (
+            f"obs[{groupby!r}] has dtype {column.dtype}; expected groups: a categorical column, "
+            "words, booleans or whole numbers."
+        )
+        raise ValueError(msg)
+    groups = column.astype("category").cat.remove_unused_categories()
+    if groups.isna().all():
+        msg = f"obs[{groupby!r}] has no label at all; expected the group of at least some cells."
+        raise ValueError(msg)
+    return groups.cat.rename_categories(str).array
+
+
+def group_masses(
+    groups: pd.Categorical, cells: FittedCells, simulated: dict[float, Cloud]
+) -> pd.DataFrame:
+    """Return one row per time and group: predicted and observed population, relative error.
+
+    A simulated cell is shared among the groups of its nearest labelled cells of that time (of
+    all times, where that time has none).
+    """
+    codes = np.asarray(groups.codes)
+    rows = []
+    for time, cloud in simulated.items():
+        labelled = (codes >= 0) & (cells.mass > 0)
+        here = labelled & (cells.time == time)
+        predicted = _vote(cells.x, codes, here if here.any() else labelled, cloud)
+        observed = np.bincount(codes[here], cells.mass[here], minlength=len(groups.categories))
+        # cells without a label are taken to be like those with one
+        with np.errstate(invalid="ignore"):
+            observed = observed / observed.sum() * cells.population(time)
+        for name, mass, seen in zip(groups.categories, predicted, observed, strict=True):
+            error = abs(mass - seen) / seen if seen > 0 else np.nan
+            rows.append((time, name, float(mass), float(seen), float(error)))
+    columns = ["time", "group", "mass", "mass_observed", "mass_error"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _vote(
+    x: NDArray[np.float32], codes: NDArray[np.integer], rows: NDArray[np.bool_], cloud: Cloud
+) -> NDArray[np.float64]:
+    classifier = KNeighborsClassifier(min(_NEIGHBORS, int(rows.sum())))
+    classifier.fit(x[rows], codes[rows])
+    masses = np.zeros(codes.max() + 1)
+    share = cloud.weights / cloud.weights.sum()
+    masses[classifier.classes_] = cloud.population * (share @ classifier.predict_proba(cloud.x))
+    return masses
