@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scruot.transport.candidates import c_transform, cheapest_pairs
+from scruot.transport.candidates import price
 from scruot.transport.cost import CostBlocks
 from scruot.transport.graph import EdgeGraph
 from scruot.transport.interior_point import solve_on_edges
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
 
-__all__ = ["SparsePlan", "prune", "solve_exact"]
+__all__ = ["SparsePlan", "prune", "solve_exact", "sparsify"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def solve_exact(
     b: Tensor,
     psi: Tensor,
     *,
+    extra: tuple[Tensor, Tensor] | None = None,
     tol: float = 1e-6,
     neighbours: int = 12,
     max_rounds: int = 12,
@@ -51,6 +52,8 @@ def solve_exact(
         Positive masses, each of sum one.
     psi
         Column potentials to start from.
+    extra
+        Rows and columns of further candidate pairs.
     tol
         Relative duality gap to reach.
     neighbours
@@ -62,27 +65,61 @@ def solve_exact(
     -------
     The plan, not yet pruned.
     """
-    phi, psi = centre_potentials(*c_transform(costs, psi), a, b)
+    priced = price(costs, psi, k=neighbours)
+    phi, psi = centre_potentials(priced.phi, priced.psi, a, b)
     best = (dual_value(phi, psi, a, b), phi, psi)
-    graph = EdgeGraph.from_pairs(*cheapest_pairs(costs, phi, psi, k=neighbours), costs.shape)
+    graph = EdgeGraph.from_pairs(priced.row, priced.col, costs.shape)
+    if extra is not None:
+        graph = graph.union(*extra)
     for number in range(max_rounds):
         on_edges = solve_on_edges(
             graph, costs.edges(graph.row, graph.col), a, b, phi, psi, tol=0.3 * tol
         )
-        phi, psi = centre_potentials(*c_transform(costs, on_edges.psi), a, b)
+        priced = price(costs, on_edges.psi, k=max(1, neighbours // 2))
+        phi, psi = centre_potentials(priced.phi, priced.psi, a, b)
         best = max(best, (dual_value(phi, psi, a, b), phi, psi), key=lambda item: item[0])
         gap = (on_edges.primal - best[0]) / max(on_edges.primal, 1e-9)
         _LOG.debug("round %d: %d edges, relative gap %.2e", number, graph.row.numel(), gap)
         if gap <= tol:
             break
-        new = cheapest_pairs(
-            costs, on_edges.phi, on_edges.psi, k=max(1, neighbours // 2), below=0.0
-        )
-        grown = graph.union(*new)
+        new = priced.reduced < (on_edges.phi - priced.phi)[priced.row]
+        grown = graph.union(priced.row[new], priced.col[new])
         if grown.row.numel() == graph.row.numel():
             break
         graph = grown
     return SparsePlan(graph, on_edges.plan, best[1], best[2], on_edges.primal, best[0])
+
+
+def sparsify(graph: EdgeGraph, plan: Tensor, share: float) -> tuple[EdgeGraph, Tensor]:
+    """Keep the fewest entries that make up ``share`` of each row or of each column.
+
+    The kept entries are rescaled, alternately by rows and columns, to the marginals of all.
+    """
+    rows, cols = graph.rows(plan), graph.cols(plan)
+    turn = graph.by_column
+    by_col = torch.zeros_like(plan, dtype=torch.bool)
+    by_col[turn] = _largest_share(plan[turn], graph.col[turn], cols, graph.col_counts, share)
+    keep = by_col | _largest_share(plan, graph.row, rows, graph.row_counts, share)
+    graph, plan = EdgeGraph(graph.row[keep], graph.col[keep], graph.shape), plan[keep]
+    for _ in range(10):
+        plan = plan * (cols / graph.cols(plan).clamp_min(1e-300))[graph.col]
+        plan = plan * (rows / graph.rows(plan).clamp_min(1e-300))[graph.row]
+    return graph, plan
+
+
+def _largest_share(
+    value: Tensor, group: Tensor, total: Tensor, counts: Tensor, share: float
+) -> Tensor:
+    """Mask of the fewest values of each (contiguous) group that hold ``share`` of its sum."""
+    part = value / total[group].clamp_min(1e-300)
+    order = torch.argsort(part, descending=True, stable=True)
+    order = order[torch.argsort(group[order], stable=True)]
+    running = torch.cumsum(part[order], 0)
+    ends = torch.cumsum(counts, 0)
+    before = torch.cat([running.new_zeros(1), running])[(ends - counts)[group]]
+    keep = torch.empty_like(part, dtype=torch.bool)
+    keep[order] = (running - part[order] - before < share) & (part[order] > 0)
+    return keep
 
 
 def prune(

@@ -58,6 +58,10 @@ class EdgeGraph:
         ordered = values[self.by_column]
         return torch.segment_reduce(ordered, reduce, lengths=self.col_counts, unsafe=True)
 
+    def sum_sorted_cols(self, ordered: Tensor) -> Tensor:
+        """Sum edge values that are already in the order ``by_column``."""
+        return torch.segment_reduce(ordered, "sum", lengths=self.col_counts, unsafe=True)
+
     def union(self, row: Tensor, col: Tensor) -> EdgeGraph:
         """Add pairs."""
         return self.from_pairs(torch.cat([self.row, row]), torch.cat([self.col, col]), self.shape)

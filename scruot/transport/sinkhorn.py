@@ -1,116 +1,176 @@
-"""Entropic transport by stabilised, annealed, translation-invariant Sinkhorn sweeps."""
+"""Entropic transport by stabilised, annealed, translation-invariant Sinkhorn sweeps.
+
+The entropic plan is ``G = a b exp((phi + psi - c) / eps)``. Its potentials solve ``a exp(-phi) = G
+1``, that is ``phi = -eps / (1 + eps) log sum_j b exp((psi - c) / eps)``, and the same for the
+columns.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from scruot.transport.graph import EdgeGraph
 from scruot.transport.objective import centre_potentials
 
-__all__ = ["annealed_potentials", "entropic_potentials", "log_sweep"]
+__all__ = ["DenseCost", "EdgeCost", "anneal", "typical_cost"]
 
 _CAP = 300.0  # largest exponent of a scaling between two absorptions
 
+Product = Callable[[Tensor], Tensor]
 
-def log_sweep(
-    cost: Tensor, phi: Tensor, psi: Tensor, a: Tensor, b: Tensor, eps: float
+
+class EntropicCost(Protocol):
+    """What the sweeps need to know of a cost, dense or on edges."""
+
+    def soft_rows(self, v: Tensor, eps: float) -> Tensor:
+        """Return ``log sum_j exp(v_j - c_ij / eps)``."""
+
+    def soft_cols(self, u: Tensor, eps: float) -> Tensor:
+        """Return ``log sum_i exp(u_i - c_ij / eps)``."""
+
+    def kernel(self, phi: Tensor, psi: Tensor, eps: float) -> tuple[Product, Product]:
+        """Return ``v -> K v`` and ``u -> K' u`` for ``K = exp((phi + psi - c) / eps)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class DenseCost:
+    """A cost matrix held as a whole."""
+
+    cost: Tensor
+
+    def soft_rows(self, v: Tensor, eps: float) -> Tensor:
+        """Return ``log sum_j exp(v_j - c_ij / eps)``."""
+        return torch.logsumexp(torch.add(v, self.cost, alpha=-1.0 / eps), dim=1)
+
+    def soft_cols(self, u: Tensor, eps: float) -> Tensor:
+        """Return ``log sum_i exp(u_i - c_ij / eps)``."""
+        return torch.logsumexp(torch.add(u[:, None], self.cost, alpha=-1.0 / eps), dim=0)
+
+    def kernel(self, phi: Tensor, psi: Tensor, eps: float) -> tuple[Product, Product]:
+        """Return the products with the kernel and its transpose."""
+        kernel = (psi - self.cost).add_(phi[:, None]).div_(eps).exp_()
+        return (lambda v: kernel @ v), (lambda u: u @ kernel)
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeCost:
+    """Costs on the edges of a graph; all other pairs are out of reach."""
+
+    graph: EdgeGraph
+    cost: Tensor
+
+    def soft_rows(self, v: Tensor, eps: float) -> Tensor:
+        """Return ``log sum_j exp(v_j - c_ij / eps)`` over the edges."""
+        graph = self.graph
+        exponent = v[graph.col] - self.cost / eps
+        top = graph.rows(exponent, "max")
+        return top + graph.rows((exponent - top[graph.row]).exp()).log()
+
+    def soft_cols(self, u: Tensor, eps: float) -> Tensor:
+        """Return ``log sum_i exp(u_i - c_ij / eps)`` over the edges."""
+        graph = self.graph
+        exponent = u[graph.row] - self.cost / eps
+        top = graph.cols(exponent, "max")
+        return top + graph.cols((exponent - top[graph.col]).exp()).log()
+
+    def kernel(self, phi: Tensor, psi: Tensor, eps: float) -> tuple[Product, Product]:
+        """Return the products with the kernel and its transpose."""
+        graph = self.graph
+        kernel = ((phi[graph.row] + psi[graph.col] - self.cost) / eps).exp()
+        turned, row = kernel[graph.by_column], graph.row[graph.by_column]
+        return (
+            lambda v: graph.rows(kernel * v[graph.col]),
+            lambda u: graph.sum_sorted_cols(turned * u[row]),
+        )
+
+
+def anneal(
+    costs: EntropicCost,
+    a: Tensor,
+    b: Tensor,
+    *,
+    first: float,
+    last: float,
+    sweeps: int = 12,
+    most_last: int | None = None,
+    start: tuple[Tensor, Tensor] | None = None,
+    tol: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
-    """One sweep in the log domain; safe from any starting potentials.
+    """Solve the entropic problem while eps falls by three from ``first`` to ``last``.
 
-    The plan is ``G = a b exp((phi + psi - c) / eps)``; the optimal ``phi`` for given ``psi`` solves
-    ``a exp(-phi) = sum_j G``, that is ``phi = -eps / (1 + eps) log sum_j b exp((psi - c) / eps)``.
+    Parameters
+    ----------
+    costs
+        Costs, where every row and column has a finite entry.
+    a, b
+        Positive masses of sum one, shapes ``(n,)`` and ``(m,)``.
+    first, last
+        First and last regularisation, in units of the cost.
+    sweeps
+        Sweeps at each eps.
+    most_last
+        Most sweeps at the last eps; ``sweeps`` by default.
+    start
+        Potentials to start from; zero by default.
+    tol
+        Leave an eps early when a round changes no potential by more than ``tol * eps``.
+
+    Returns
+    -------
+    Row and column potentials of the plan (not feasible: pass them through a c-transform).
     """
-    damp = -eps / (1.0 + eps)
-    phi = damp * torch.logsumexp((psi - cost).div_(eps).add_(b.log()), dim=1)
-    psi = damp * torch.logsumexp((phi[:, None] - cost).div_(eps).add_(a.log()[:, None]), dim=0)
-    return centre_potentials(phi, psi, a, b)
+    phi, psi = start or (torch.zeros_like(a), torch.zeros_like(b))
+    eps = max(first, last)
+    while True:
+        budget = most_last if most_last is not None and eps <= last else sweeps
+        phi, psi = _sweep_at(costs, phi, psi, a, b, eps, budget, tol)
+        if eps <= last:
+            return phi, psi
+        eps = max(eps / 3.0, last)
 
 
-def kernel_sweeps(
-    cost: Tensor, phi: Tensor, psi: Tensor, a: Tensor, b: Tensor, eps: float, sweeps: int
+def _sweep_at(
+    costs: EntropicCost,
+    phi: Tensor,
+    psi: Tensor,
+    a: Tensor,
+    b: Tensor,
+    eps: float,
+    budget: int,
+    tol: float,
 ) -> tuple[Tensor, Tensor]:
-    """Sweep several times with one exponential of the cost: the kernel absorbs the potentials."""
-    kernel = (psi - cost).add_(phi[:, None]).div_(eps).exp_()
-    phi0, psi0 = phi, psi
-    for _ in range(sweeps):
-        scaling = b * ((psi - psi0) / eps).clamp(-_CAP, _CAP).exp()
-        phi = (phi0 - eps * (kernel @ scaling).clamp_min(1e-300).log()) / (1.0 + eps)
-        scaling = a * ((phi - phi0) / eps).clamp(-_CAP, _CAP).exp()
-        psi = (psi0 - eps * (scaling @ kernel).clamp_min(1e-300).log()) / (1.0 + eps)
+    """Sweep in rounds: one sweep in the log domain, then up to 20 with the potentials absorbed."""
+    damp = -eps / (1.0 + eps)
+    while budget > 0:
+        old = psi
+        phi = damp * costs.soft_rows(psi / eps + b.log(), eps)
+        psi = damp * costs.soft_cols(phi / eps + a.log(), eps)
         phi, psi = centre_potentials(phi, psi, a, b)
+        rows, cols = costs.kernel(phi, psi, eps)
+        phi0, psi0 = phi, psi
+        for _ in range(min(20, budget) - 1):
+            scaling = b * ((psi - psi0) / eps).clamp(-_CAP, _CAP).exp()
+            phi = (phi0 - eps * rows(scaling).clamp_min(1e-300).log()) / (1.0 + eps)
+            scaling = a * ((phi - phi0) / eps).clamp(-_CAP, _CAP).exp()
+            psi = (psi0 - eps * cols(scaling).clamp_min(1e-300).log()) / (1.0 + eps)
+            phi, psi = centre_potentials(phi, psi, a, b)
+        budget -= 20
+        # A column without edges keeps an infinite potential, whose change is not a number.
+        if float((psi - old).nan_to_num().abs().max()) <= tol * eps:
+            break
     return phi, psi
 
 
 def typical_cost(cost: Tensor) -> float:
-    """Median finite cost, from at most some ten thousand evenly spaced entries."""
+    """Median of the positive finite costs, from some ten thousand evenly spaced entries."""
     flat = cost.reshape(-1)
-    sample = flat[:: max(1, flat.numel() // 20_000)]
-    sample = sample[torch.isfinite(sample) & (sample > 0)]
-    if sample.numel() == 0:
-        sample = flat[torch.isfinite(flat) & (flat > 0)]
-    return float(sample.median()) if sample.numel() else 1.0
-
-
-def annealed_potentials(
-    cost: Tensor, a: Tensor, b: Tensor, *, last: float = 0.003, sweeps: int = 12
-) -> tuple[Tensor, Tensor]:
-    """Anneal the entropic problem: eps falls by three from the median cost to ``last`` times it.
-
-    Parameters
-    ----------
-    cost
-        Costs, shape ``(n, m)``, infinite where no move is possible; every row and column has a
-        finite entry.
-    a, b
-        Positive masses, shapes ``(n,)`` and ``(m,)``.
-    last
-        Last eps, as a share of the median finite cost.
-    sweeps
-        Sweeps at each eps.
-
-    Returns
-    -------
-    Row and column potentials (not feasible: pass them through a c-transform).
-    """
-    scale = typical_cost(cost)
-    phi, psi = torch.zeros_like(a), torch.zeros_like(b)
-    share = 1.0
-    while True:
-        phi, psi = log_sweep(cost, phi, psi, a, b, share * scale)
-        phi, psi = kernel_sweeps(cost, phi, psi, a, b, share * scale, sweeps - 1)
-        if share <= last:
-            return phi, psi
-        share = max(share / 3.0, last)
-
-
-def entropic_potentials(
-    cost: Tensor, a: Tensor, b: Tensor, eps: float, *, tol: float = 1e-6, most: int = 100
-) -> tuple[Tensor, Tensor]:
-    """Converged potentials of the entropic problem at one ``eps``, reached by annealing.
-
-    Parameters
-    ----------
-    cost
-        Costs, shape ``(n, m)``; every row and column has a finite entry.
-    a, b
-        Positive masses of sum one, shapes ``(n,)`` and ``(m,)``.
-    eps
-        Entropic regularisation, in units of the cost.
-    tol
-        Stop when a round of 20 sweeps changes no potential by more than ``tol * eps``.
-    most
-        Most rounds.
-
-    Returns
-    -------
-    Row and column potentials of the plan ``a b exp((phi + psi - c) / eps)``.
-    """
-    scale = max(typical_cost(cost), eps)
-    phi, psi = annealed_potentials(cost, a, b, last=eps / scale)
-    for _ in range(most):
-        old = phi
-        phi, psi = log_sweep(cost, phi, psi, a, b, eps)
-        phi, psi = kernel_sweeps(cost, phi, psi, a, b, eps, 20)
-        if float((phi - old).abs().max()) <= tol * eps:
-            break
-    return phi, psi
+    for sample in (flat[:: max(1, flat.numel() // 20_000)], flat):
+        usable = sample[torch.isfinite(sample) & (sample > 0)]
+        if usable.numel():
+            return float(usable.median())
+    return 1.0

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from scruot._messages import unknown
 from scruot.transport.blurred import solve_blurred
-from scruot.transport.candidates import nearest_costs
-from scruot.transport.cost import CostBlocks
 from scruot.transport.coupling import Coupling
 from scruot.transport.exact import SparsePlan, prune, solve_exact
-from scruot.transport.sinkhorn import annealed_potentials
+from scruot.transport.hierarchical import entropic_on_candidates, solve_hierarchical
+from scruot.transport.reduction import Problem, reduce_problem, restore
+from scruot.transport.sinkhorn import DenseCost, anneal, typical_cost
 
 __all__ = ["wfr_coupling"]
 
+_MOST_CHECKED = 4_000_000_000  # pairs; a pass over them takes about a minute on one core
 _METHODS = ("auto", "exact", "hierarchical")
 
 
@@ -97,113 +97,61 @@ def wfr_coupling(
     """
     _check(x0, x1, a, b, delta, blur, kept_mass, method)
     device = torch.device("cpu") if x0.device.type == "mps" else x0.device
-    problem = _reduce(
-        *(t.to(device=device).to(torch.float64) for t in (x0, x1, a, b)),
-        delta=delta,
-        max_bytes=max_bytes,
-    )
-    if problem is None:
-        solution, used = None, "empty"
-    elif blur > 0 and (eps := blur * _best_edge(problem)) > 0:
-        solution, used = (
-            solve_blurred(problem.costs, problem.a, problem.b, eps=eps, kept_mass=kept_mass),
-            "blurred",
+    certify = method == "exact" or x0.shape[0] * x1.shape[0] <= _MOST_CHECKED
+    x0_, x1_, a_, b_ = (t.to(device).to(torch.float64) for t in (x0, x1, a, b))
+    problem = reduce_problem(x0_, x1_, a_, b_, delta=delta, max_bytes=max_bytes, look=certify)
+    solution, used = None, "empty"
+    if problem is not None:
+        solution, used = _solve(
+            problem,
+            method,
+            blur=blur,
+            kept_mass=kept_mass,
+            max_exact=max_exact,
+            seed=random_state,
+            certify=certify,
         )
-    else:
-        solution, used = _exact(problem), "exact"
-    return _restore(problem, solution, x0, a, b, used)
+    return restore(problem, solution, x0, a, b, method=used, certified=certify)
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """The part of a problem where every cell has mass and a partner, masses scaled to sum one."""
-
-    costs: CostBlocks
-    a: Tensor
-    b: Tensor
-    rows: Tensor
-    cols: Tensor
-    mass_a: float
-    mass_b: float
-    nearest: Tensor
-
-
-def _reduce(
-    x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, *, delta: float, max_bytes: int
-) -> _Problem | None:
-    """Drop cells without mass or partner; None where nothing is left."""
-    rows, cols = torch.nonzero(a > 0)[:, 0], torch.nonzero(b > 0)[:, 0]
-    while rows.numel() and cols.numel():
-        costs = CostBlocks(x0[rows], x1[cols], delta=delta, max_bytes=max_bytes)
-        near_rows, near_cols = nearest_costs(costs)
-        reached = torch.isfinite(near_rows), torch.isfinite(near_cols)
-        if bool(reached[0].all()) and bool(reached[1].all()):
-            mass_a, mass_b = float(a[rows].sum()), float(b[cols].sum())
-            return _Problem(
-                costs,
-                a[rows] / mass_a,
-                b[cols] / mass_b,
-                rows,
-                cols,
-                mass_a,
-                mass_b,
-                torch.cat([near_rows, near_cols]),
-            )
-        rows, cols = rows[reached[0]], cols[reached[1]]
-    return None
-
-
-def _best_edge(problem: _Problem) -> float:
-    return float(problem.nearest.median())
-
-
-def _exact(problem: _Problem) -> SparsePlan:
-    costs, a, b = problem.costs, problem.a, problem.b
-    _, psi = annealed_potentials(costs.matrix(), a, b)
-    return prune(solve_exact(costs, a, b, psi), costs, a, b)
-
-
-def _restore(
-    problem: _Problem | None,
-    solution: SparsePlan | None,
-    x0: Tensor,
-    a: Tensor,
-    b: Tensor,
+def _solve(
+    problem: Problem,
     method: str,
-) -> Coupling:
-    """Undo the reduction: original indices, masses and values.
-
-    With masses scaled to one, the plan shrinks by ``s = sqrt(mass_a mass_b)`` and the value of the
-    original problem is ``(sqrt(mass_a) - sqrt(mass_b))^2 + s * value``: potentials shift by half
-    the log ratio of the masses.
-    """
-    device, real = x0.device, torch.float32 if x0.device.type == "mps" else torch.float64
-    total = float(a.sum(dtype=real)) + float(b.sum(dtype=real))
-    primal = dual = total
-    row = col = torch.zeros(0, dtype=torch.int64, device=device)
-    mass = torch.zeros(0, dtype=real, device=device)
-    if problem is not None and solution is not None:
-        scale = math.sqrt(problem.mass_a * problem.mass_b)
-        apart = (math.sqrt(problem.mass_a) - math.sqrt(problem.mass_b)) ** 2
-        outside = max(0.0, total - problem.mass_a - problem.mass_b)
-        primal = outside + apart + scale * solution.primal
-        dual = outside + apart + scale * solution.dual
-        row = problem.rows[solution.graph.row].to(device)
-        col = problem.cols[solution.graph.col].to(device)
-        mass = (scale * solution.plan).to(real).to(device)
-    shape = (x0.shape[0], b.shape[0])
-    return Coupling(
-        row,
-        col,
-        mass,
-        shape,
-        a.to(device).to(real),
-        b.to(device).to(real),
-        primal,
-        dual,
-        method,
-        certified=True,
-    )
+    *,
+    blur: float,
+    kept_mass: float,
+    max_exact: int,
+    seed: int,
+    certify: bool,
+) -> tuple[SparsePlan, str]:
+    """Choose a method and apply it."""
+    costs, a, b = problem.costs, problem.a, problem.b
+    small = costs.whole and min(costs.shape) <= max_exact
+    if method == "hierarchical" or (method == "auto" and not small):
+        solution = solve_hierarchical(
+            costs,
+            a,
+            b,
+            known=problem.known,
+            seed=seed,
+            certify=certify,
+            blur=blur,
+            kept_mass=kept_mass,
+        )
+        return solution, "hierarchical"
+    eps = blur * float(problem.nearest.median())
+    if eps > 0:
+        return solve_blurred(costs, a, b, eps=eps, kept_mass=kept_mass), "blurred"
+    if costs.whole:
+        cost = costs.matrix()
+        first = typical_cost(cost)
+        _, psi = anneal(DenseCost(cost), a, b, first=first, last=0.003 * first)
+        solution = solve_exact(costs, a, b, psi)
+    else:
+        start = entropic_on_candidates(costs, a, b, known=problem.known, seed=seed)
+        graph = start.edges.graph
+        solution = solve_exact(costs, a, b, start.psi, extra=(graph.row, graph.col))
+    return prune(solution, costs, a, b), "exact"
 
 
 def _check(
