@@ -24,6 +24,7 @@ from matplotlib.colors import (
     to_rgba_array,
 )
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scruot._messages import did_you_mean
@@ -215,9 +216,12 @@ def color_bar(
 def _plain_log_ticks(bar: Colorbar, norm: LogNorm) -> None:
     """Write 0.5, 1 and 2 where matplotlib would write powers of ten."""
     low, high = float(norm.vmin or 1.0), float(norm.vmax or 1.0)
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    steps = (1, 2, 5) if high / low < 1e3 else (1,)
-    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    if high / low < 10:
+        ticks = [float(tick) for tick in MaxNLocator(6).tick_values(low, high)]
+    else:
+        decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+        steps = (1, 2, 5) if high / low < 1e3 else (1,)
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
     ticks = [tick for tick in ticks if low <= tick <= high]
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.ax.minorticks_off()

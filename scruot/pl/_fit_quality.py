@@ -22,6 +22,8 @@ __all__ = ["fit_quality"]
 
 _OBSERVED = "#56B4E9"
 _SIMULATED = "#D55E00"
+# Area of all simulated dots relative to that of all observed ones.
+_SIMULATED_INK = 0.25
 
 
 def fit_quality(
@@ -31,10 +33,10 @@ def fit_quality(
     key: str | None = None,
     times: Iterable[float] | None = None,
     components: tuple[int, int] = (1, 2),
-    n_neighbors: int = 15,
+    n_neighbors: int = 30,
     n_columns: int | None = None,
     size: float | None = None,
-    alpha: float = 0.6,
+    alpha: float = 0.8,
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Sequence[Axes] | Axes | None = None,
@@ -93,8 +95,13 @@ def fit_quality(
 
     Examples
     --------
-    >>> scruot.tl.evaluate(adata)  # doctest: +SKIP
-    >>> scruot.pl.fit_quality(adata, save="fit.pdf")  # doctest: +SKIP
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> table = scruot.tl.evaluate(adata, n_cells=100)
+    >>> axes = scruot.pl.fit_quality(adata, show=False)
+    >>> len(axes) == table["time"].nunique()
+    True
     """
     fitted = _read.fit(adata, key)
     table = _read.evaluation(adata, fitted, "table")
@@ -139,9 +146,9 @@ def _draw_weighted(
     size: float | None,
     alpha: float,
 ) -> None:
-    """Draw simulated cells with the same ink in all as the observed ones."""
+    """Draw simulated cells, smaller than observed ones so that both are seen."""
     share = weight / weight.sum()
-    area = point_size(n_observed, size, ax) * n_observed * share
+    area = _SIMULATED_INK * point_size(n_observed, size, ax) * n_observed * share
     ax.scatter(
         position[:, 0],
         position[:, 1],
@@ -163,7 +170,7 @@ def _panel_title(fitted: _read.Fit, table: pd.DataFrame, time: float) -> str:
     if rows.empty or not np.isfinite(rows["w1"].iloc[0]):
         return title
     note = ", held out" if rows["split"].iloc[0] == "held-out time" else ""
-    return f"{title}{note}\nW1 = {rows['w1'].iloc[0]:.3g}"
+    return f"{title}{note}\nW1 = {rows['w1'].iloc[0]:#.3g}"
 
 
 def _explain(axes: list[Axes], title: str | None, *, own: bool) -> None:

@@ -89,8 +89,12 @@ def growth(
 
     Examples
     --------
-    >>> scruot.tl.fit_dynamics(adata)  # doctest: +SKIP
-    >>> scruot.pl.growth(adata, basis="umap", save="growth.pdf")  # doctest: +SKIP
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> ax = scruot.pl.growth(adata, title="Growth", show=False)
+    >>> ax.get_title()
+    'Growth'
     """
     fitted = _read.fit(adata, key)
     name, coordinates = _read.embedding(adata, fitted, basis)

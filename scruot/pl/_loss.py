@@ -65,8 +65,12 @@ def loss(
 
     Examples
     --------
-    >>> scruot.tl.fit_dynamics(adata)  # doctest: +SKIP
-    >>> scruot.pl.loss(adata)  # doctest: +SKIP
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> ax = scruot.pl.loss(adata, show=False)
+    >>> ax.get_yscale()
+    'log'
     """
     fitted = _read.fit(adata, key)
     terms = _terms(adata, fitted)
@@ -92,7 +96,8 @@ def _terms(
     terms = {}
     for name in names:
         value = np.asarray(history[name], dtype=float)
-        step = np.asarray(history[steps if name == _VALIDATION else _STEP], dtype=float)
+        known = history.get(steps if name == _VALIDATION else _STEP)
+        step = np.arange(1.0, len(value) + 1) if known is None else np.asarray(known, dtype=float)
         # A logarithmic axis has no place for a term that is switched off.
         if (value > 0).any():
             terms[name] = (step, np.where(value > 0, value, np.nan))

@@ -20,6 +20,7 @@ __all__ = ["mass"]
 _MODEL = "model"
 _HELD_OUT = "held-out time"
 _HELD_OUT_CELLS = "held-out cells"
+_MASSES = ["mass", "mass_observed"]
 _ONE = "#0072B2"
 
 
@@ -71,13 +72,18 @@ def mass(
 
     Examples
     --------
-    >>> scruot.tl.evaluate(adata, groupby="cell_type")  # doctest: +SKIP
-    >>> scruot.pl.mass(adata, groups=True)  # doctest: +SKIP
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> table = scruot.tl.evaluate(adata, n_cells=100)
+    >>> ax = scruot.pl.mass(adata, show=False)
+    >>> ax.get_xlabel()
+    'time'
     """
     fitted = _read.fit(adata, key)
     table = _model_rows(_read.evaluation(adata, fitted, "table"))
     held_out = set(table.loc[table["split"] == _HELD_OUT, "time"])
-    curves = {"": table}
+    curves = {"": _with_start(adata, fitted, table)}
     if groups:
         curves = dict(tuple(_read.evaluation(adata, fitted, "groups").groupby("group", sort=False)))
     colors = _curve_colors(adata, fitted, list(curves))
@@ -87,8 +93,8 @@ def mass(
     if log:
         axes.set_yscale("log")
     else:
-        axes.set_ylim(bottom=0)
-    axes.set_xticks(np.unique(table["time"]))
+        axes.set_ylim(0, 1.08 * max(curve[_MASSES].max().max() for curve in curves.values()))
+    axes.set_xticks(np.unique(np.concatenate([curve["time"] for curve in curves.values()])))
     axes.margins(x=0.05)
     dress_plot(axes, fitted.time_key, "population relative to start", title)
     _explain(axes, colors, any_held_out=bool(held_out))
@@ -99,6 +105,16 @@ def _model_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Keep one row per time: all cells, not the ones left out of the fit."""
     rows = table[(table["comparison"] == _MODEL) & (table["split"] != _HELD_OUT_CELLS)]
     return rows.drop_duplicates("time")
+
+
+def _with_start(adata: AnnData, fitted: _read.Fit, table: pd.DataFrame) -> pd.DataFrame:
+    """Put the first fitted time before the table: there the relative population is 1."""
+    before = _read.times_of(adata, fitted)
+    before = before[before < table["time"].min()]
+    if not before.size:
+        return table
+    start = pd.DataFrame({"time": [before.max()], "mass": [1.0], "mass_observed": [1.0]})
+    return pd.concat([start, table[start.columns]], ignore_index=True)
 
 
 def _curve_colors(adata: AnnData, fitted: _read.Fit, names: list[str]) -> dict[str, Any]:

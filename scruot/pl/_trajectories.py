@@ -35,7 +35,7 @@ def trajectories(
     color: Literal["time", "weight"] = "time",
     components: tuple[int, int] = (1, 2),
     n_trajectories: int = 100,
-    n_neighbors: int = 15,
+    n_neighbors: int = 30,
     linewidth: float = 0.8,
     cmap: str | Colormap | None = None,
     background: str = "0.86",
@@ -109,8 +109,13 @@ def trajectories(
 
     Examples
     --------
-    >>> simulation = scruot.tl.simulate(adata, n_cells=200)  # doctest: +SKIP
-    >>> scruot.pl.trajectories(adata, simulation, color="weight")  # doctest: +SKIP
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> simulation = scruot.tl.simulate(adata, n_cells=20)
+    >>> ax = scruot.pl.trajectories(adata, simulation, color="weight", show=False)
+    >>> ax.get_xlabel()
+    'genes1'
     """
     if color not in _COLORS:
         raise ValueError(unknown("color", color, _COLORS))
@@ -211,7 +216,7 @@ def _draw(
     ax.scatter(
         begin[:, 0],
         begin[:, 1],
-        s=9,
+        s=7,
         facecolors="white",
         edgecolors="0.2",
         linewidths=0.6,
@@ -221,7 +226,7 @@ def _draw(
     ax.scatter(
         stop[:, 0],
         stop[:, 1],
-        s=9,
+        s=7,
         c=mappable.to_rgba(values[end]),
         edgecolors="0.2",
         linewidths=0.3,

@@ -32,7 +32,7 @@ def velocity(
     times: Iterable[Any] | None = None,
     components: tuple[int, int] = (1, 2),
     n_arrows: int = 200,
-    n_grid: int = 22,
+    n_grid: int = 20,
     arrow_length: float = 1.0,
     arrow_color: Any = "0.15",
     smooth: float = 0.025,
@@ -114,8 +114,12 @@ def velocity(
 
     Examples
     --------
-    >>> scruot.tl.fit_dynamics(adata, use_rep="X_pca")  # doctest: +SKIP
-    >>> scruot.pl.velocity(adata, kind="cells", times=[1])  # doctest: +SKIP
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> ax = scruot.pl.velocity(adata, kind="cells", times=[1], n_arrows=50, show=False)
+    >>> ax.get_xlabel()
+    'genes1'
     """
     if kind not in _KINDS:
         raise ValueError(unknown("kind", kind, _KINDS))
@@ -173,7 +177,7 @@ def _draw_arrows(
         scale_units="xy",
         scale=fast / long if fast > 0 else 1.0,
         color=color,
-        width=0.005,
+        width=0.0045,
         headwidth=4,
         headlength=4.5,
         headaxislength=4,

@@ -106,8 +106,12 @@ def velocity_stream(
 
     Examples
     --------
-    >>> scruot.tl.fit_dynamics(adata, use_rep="X_pca")  # doctest: +SKIP
-    >>> scruot.pl.velocity_stream(adata, save="stream.pdf")  # doctest: +SKIP
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> ax = scruot.pl.velocity_stream(adata, color="growth", show=False)
+    >>> ax.get_xlabel()
+    'genes1'
     """
     layers = arrows_and_cells(adata, basis, key, color, cmap, times, components)
     axes = new_axes(ax, figsize)
