@@ -27,7 +27,7 @@ def solve_blurred(
     first = typical_cost(cost)
     phi, psi = anneal(DenseCost(cost), a, b, first=first, last=eps, most_last=2000)
     dense = (psi - cost).add_(phi[:, None]).div_(eps).exp_().mul_(a[:, None]).mul_(b)
-    least = 1e-6 * torch.minimum(dense.amax(1, keepdim=True), dense.amax(0))
+    least = 1e-3 * (1.0 - kept_mass) * torch.minimum(dense.amax(1, keepdim=True), dense.amax(0))
     row, col = torch.nonzero(dense > least, as_tuple=True)
     graph, plan = sparsify(EdgeGraph(row, col, costs.shape), dense[row, col], kept_mass)
     priced = price(costs, psi, k=0)

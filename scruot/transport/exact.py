@@ -80,7 +80,8 @@ def solve_exact(
         best = max(best, (dual_value(phi, psi, a, b), phi, psi), key=lambda item: item[0])
         gap = (on_edges.primal - best[0]) / max(on_edges.primal, 1e-9)
         _LOG.debug("round %d: %d edges, relative gap %.2e", number, graph.row.numel(), gap)
-        if gap <= tol:
+        # the plan lives on the graph it was solved on: the last round adds no edges
+        if gap <= tol or number == max_rounds - 1:
             break
         new = priced.reduced < (on_edges.phi - priced.phi)[priced.row]
         grown = graph.union(priced.row[new], priced.col[new])
@@ -101,9 +102,13 @@ def sparsify(graph: EdgeGraph, plan: Tensor, share: float) -> tuple[EdgeGraph, T
     by_col[turn] = _largest_share(plan[turn], graph.col[turn], cols, graph.col_counts, share)
     keep = by_col | _largest_share(plan, graph.row, rows, graph.row_counts, share)
     graph, plan = EdgeGraph(graph.row[keep], graph.col[keep], graph.shape), plan[keep]
-    for _ in range(10):
-        plan = plan * (cols / graph.cols(plan).clamp_min(1e-300))[graph.col]
-        plan = plan * (rows / graph.rows(plan).clamp_min(1e-300))[graph.row]
+    for _ in range(100):
+        by_cols = cols / graph.cols(plan).clamp_min(1e-300)
+        plan = plan * by_cols[graph.col]
+        by_rows = rows / graph.rows(plan).clamp_min(1e-300)
+        plan = plan * by_rows[graph.row]
+        if float((by_rows[graph.row] - 1.0).abs().max()) < 1e-6:
+            break
     return graph, plan
 
 

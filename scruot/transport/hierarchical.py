@@ -25,11 +25,11 @@ _CELLS_PER_CLUSTER = 200
 _FEWEST_CLUSTERS, _MOST_CLUSTERS = 100, 1000
 _NEAR_CLUSTERS = 8
 _PARTNERS = 16
-_PRICED = 4
+_PRICED = 8
 _BLUNTEST, _SHARPEST = 0.4, 0.004  # first and last eps, over the mean cost of best pairs
 _SWEEPS, _MOST_SWEEPS = 40, 200  # at each eps, at the last
 _MOST_ROUNDS = 8
-_GAP = 1e-3
+_GAP = 5e-3
 _TOL = 1e-3
 
 

@@ -62,7 +62,7 @@ def wfr_coupling(
         nothing the plan is exact.
     kept_mass
         With ``blur``: entries are kept that hold this share of the mass of their row or column;
-        they are then rescaled to the marginals of the whole plan.
+        they are then rescaled to the marginals of the whole plan as far as their pattern allows.
     method
         ``"exact"``, ``"hierarchical"`` or ``"auto"``, by size.
     max_exact
