@@ -1,0 +1,173 @@
+"""``scruot plot``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import typer
+from anndata import AnnData
+
+from scruot import pl, tl
+from scruot._keys import basis_name, embedding_key, slots
+from scruot._messages import unknown
+from scruot.cli._files import check_folder, replacing
+from scruot.cli._group import one_line, silence
+from scruot.cli._h5ad import read_fitted
+from scruot.cli._options import Input, Key, Quiet, Seed
+from scruot.io.store import read_record
+
+__all__ = ["Subject", "draw", "plot"]
+
+logger = logging.getLogger(__name__)
+
+# so many lines can still be told apart
+_N_TRAJECTORIES = 100
+
+
+class Format(StrEnum):
+    """Formats of pictures."""
+
+    png = "png"
+    pdf = "pdf"
+    svg = "svg"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is drawn: cells with a fit, and in which embedding."""
+
+    adata: AnnData
+    key: str | None = None
+    basis: str | None = None
+    random_state: int = 0
+
+
+def plot(
+    path: Input,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KIND]...", help="All by default.", show_default=False),
+    ] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")
+    ],
+    basis: Annotated[
+        str | None,
+        typer.Option(help="Embedding to draw in, e.g. umap; the fitted representation by default."),
+    ] = None,
+    file_format: Annotated[Format, typer.Option("--format", help="Of the files.")] = Format.png,
+    key: Key = None,
+    random_state: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Draw a fit: velocity_stream, velocity, growth, mass, fit_quality, loss, trajectories.
+
+    mass and fit_quality need a file with an evaluation; without it they are left out.
+    """
+    silence(quiet)
+    for kind in kinds or ():
+        if kind not in _KINDS:
+            raise ValueError(unknown("kind", kind, _KINDS))
+    cells = read_fitted(path, key)
+    # without a fit there is one thing to say, not one for each kind
+    read_record(cells.adata, key)
+    check_folder(output)
+    subject = Subject(cells.adata, key, basis, random_state)
+    for file in draw(subject, output, kinds=kinds, suffix=file_format.value):
+        typer.echo(file)
+
+
+def draw(
+    subject: Subject, folder: Path, *, kinds: list[str] | None = None, suffix: str = "png"
+) -> list[Path]:
+    """Draw the kinds that are asked for, or all that there is data for, and return the files.
+
+    Raises
+    ------
+    KeyError, ValueError
+        When a kind that is asked for cannot be drawn, or none can.
+    """
+    # files, never windows
+    mpl.use("Agg")
+    prefix = "" if subject.key is None else f"{subject.key}_"
+    written: list[Path] = []
+    for kind in kinds or _KINDS:
+        file = folder / f"{prefix}{kind}.{suffix}"
+        try:
+            with replacing(file) as temporary:
+                _KINDS[kind](subject, {"key": subject.key, "show": False, "save": temporary})
+            written.append(file)
+        except (KeyError, ValueError) as error:
+            if kinds:
+                raise
+            logger.info("left out %s: %s", kind, one_line(error))
+        finally:
+            plt.close("all")
+    if not written:
+        msg = f"None of {', '.join(_KINDS)} can be drawn; the lines above say why."
+        raise ValueError(msg)
+    return written
+
+
+def _velocity_stream(subject: Subject, options: dict[str, Any]) -> None:
+    _require_velocity(subject)
+    pl.velocity_stream(subject.adata, subject.basis, **options)
+
+
+def _velocity(subject: Subject, options: dict[str, Any]) -> None:
+    _require_velocity(subject)
+    pl.velocity(subject.adata, subject.basis, **options)
+
+
+def _growth(subject: Subject, options: dict[str, Any]) -> None:
+    pl.growth(subject.adata, subject.basis, **options)
+
+
+def _mass(subject: Subject, options: dict[str, Any]) -> None:
+    pl.mass(subject.adata, **options)
+
+
+def _fit_quality(subject: Subject, options: dict[str, Any]) -> None:
+    pl.fit_quality(subject.adata, subject.basis, **options)
+
+
+def _loss(subject: Subject, options: dict[str, Any]) -> None:
+    pl.loss(subject.adata, **options)
+
+
+def _trajectories(subject: Subject, options: dict[str, Any]) -> None:
+    simulated = tl.simulate(
+        subject.adata,
+        key=subject.key,
+        n_cells=_N_TRAJECTORIES,
+        random_state=subject.random_state,
+    )
+    pl.trajectories(subject.adata, simulated, basis=subject.basis, **options)
+
+
+_KINDS: dict[str, Callable[[Subject, dict[str, Any]], None]] = {
+    "velocity_stream": _velocity_stream,
+    "velocity": _velocity,
+    "growth": _growth,
+    "mass": _mass,
+    "fit_quality": _fit_quality,
+    "loss": _loss,
+    "trajectories": _trajectories,
+}
+
+
+def _require_velocity(subject: Subject) -> None:
+    """Project the velocity where the embedding is there but the fit is in another."""
+    adata, basis = subject.adata, subject.basis
+    if basis is None or embedding_key(basis, list(adata.obsm)) not in adata.obsm:
+        return
+    if slots(subject.key).velocity(basis_name(basis)) not in adata.obsm:
+        tl.project_velocity(adata, basis, key=subject.key)
