@@ -8,6 +8,7 @@ CPU seconds are user plus system seconds of the process; set OMP_NUM_THREADS=1 f
 """
 
 import argparse
+import itertools
 import os
 import resource
 import time
@@ -34,7 +35,7 @@ def published(folder: Path) -> Iterator[tuple[str, Tensor, Tensor, float]]:
         table = pd.read_csv(folder / file)
         columns = [f"x{i + 1}" for i in range(dim)]
         clouds = [torch.tensor(part[columns].to_numpy()) for _, part in table.groupby("time")]
-        for k, (x, y) in enumerate(zip(clouds, clouds[1:], strict=False)):
+        for k, (x, y) in enumerate(itertools.pairwise(clouds)):
             yield f"{name} {k} to {k + 1}", x, y, delta
 
 

@@ -29,7 +29,13 @@ def solve_blurred(
     dense = (psi - cost).add_(phi[:, None]).div_(eps).exp_().mul_(a[:, None]).mul_(b)
     least = 1e-3 * (1.0 - kept_mass) * torch.minimum(dense.amax(1, keepdim=True), dense.amax(0))
     row, col = torch.nonzero(dense > least, as_tuple=True)
-    graph, plan = sparsify(EdgeGraph(row, col, costs.shape), dense[row, col], kept_mass)
+    graph, plan = sparsify(
+        EdgeGraph(row, col, costs.shape),
+        dense[row, col],
+        dense.sum(1),
+        dense.sum(0),
+        share=kept_mass,
+    )
     priced = price(costs, psi, k=0)
     phi, psi = centre_potentials(priced.phi, priced.psi, a, b)
     rows, cols = graph.rows(plan), graph.cols(plan)

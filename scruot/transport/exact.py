@@ -91,12 +91,14 @@ def solve_exact(
     return SparsePlan(graph, on_edges.plan, best[1], best[2], on_edges.primal, best[0])
 
 
-def sparsify(graph: EdgeGraph, plan: Tensor, share: float) -> tuple[EdgeGraph, Tensor]:
+def sparsify(
+    graph: EdgeGraph, plan: Tensor, rows: Tensor, cols: Tensor, *, share: float
+) -> tuple[EdgeGraph, Tensor]:
     """Keep the fewest entries that make up ``share`` of each row or of each column.
 
-    The kept entries are rescaled, alternately by rows and columns, to the marginals of all.
+    The kept entries are rescaled, alternately by rows and columns, towards the marginals ``rows``
+    and ``cols``; the last step restores the rows.
     """
-    rows, cols = graph.rows(plan), graph.cols(plan)
     turn = graph.by_column
     by_col = torch.zeros_like(plan, dtype=torch.bool)
     by_col[turn] = _largest_share(plan[turn], graph.col[turn], cols, graph.col_counts, share)

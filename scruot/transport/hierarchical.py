@@ -109,7 +109,8 @@ def solve_hierarchical(
         found, (phi, psi) = _price_out(costs, a, b, found)
     else:
         phi, psi = centre_potentials(*feasible_on_edges(found), a, b)
-    graph, plan = sparsify(found.edges.graph, found.plan(a, b), kept_mass)
+    graph, plan = found.edges.graph, found.plan(a, b)
+    graph, plan = sparsify(graph, plan, graph.rows(plan), graph.cols(plan), share=kept_mass)
     rows, cols = graph.rows(plan), graph.cols(plan)
     primal = primal_value(costs.edges(graph.row, graph.col), plan, rows, cols, a, b)
     return SparsePlan(graph, plan, phi, psi, primal, dual_value(phi, psi, a, b))
