@@ -47,31 +47,46 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int) -> Pricing:
     -------
     The potentials and the pairs.
     """
-    m = costs.shape[1]
-    phis, found = [], []
-    best, best_row = _nothing(psi, 0 if k else 1), _nothing(psi, 0).to(torch.int64)
+    n, m = costs.shape
+    ks = min(k, m), min(k, n)
+    # All results are allocated beforehand: small tensors that outlive a block fragment the heap.
+    phi, low = psi.new_empty(n), psi.new_full((m,), math.inf)
+    value, col = _pairs(psi, (n, ks[0]))
+    best, best_row = _pairs(psi, (ks[1], m))
     for rows, block in costs:
         reduced = block - psi
         if k:
-            value, col = reduced.topk(min(k, m), dim=1, largest=False)
-            phi = value[:, 0] if min(k, m) == 1 else value.amin(dim=1)
-            i = torch.arange(rows.start, rows.stop, device=psi.device)
-            found.append((i[:, None].expand_as(col), col, value - phi[:, None]))
-            reduced = torch.sub(block, phi[:, None], out=reduced)
-            value, row = reduced.topk(min(k, reduced.shape[0]), dim=0, largest=False)
-            value, row = torch.cat([best, value]), torch.cat([best_row, row + rows.start])
-            best, order = value.topk(min(k, value.shape[0]), dim=0, largest=False)
-            best_row = row.gather(0, order)
+            top = reduced.topk(ks[0], dim=1, largest=False)
+            phi[rows] = top.values.amin(dim=1)
+            value[rows], col[rows] = top.values - phi[rows, None], top.indices
         else:
-            phi = reduced.amin(dim=1)
-            reduced = torch.sub(block, phi[:, None], out=reduced)
-            best = torch.minimum(best, reduced.amin(dim=0))
-        phis.append(phi)
-    if k:
-        j = torch.arange(m, device=psi.device).expand_as(best_row)
-        found.append((best_row, j, best - psi))
-    row, col, value = _flat(found, psi)
-    return Pricing(torch.cat(phis), best.amin(dim=0), row, col, value)
+            phi[rows] = reduced.amin(dim=1)
+        reduced = torch.sub(block, phi[rows, None], out=reduced)
+        if k:
+            top = reduced.topk(min(ks[1], reduced.shape[0]), dim=0, largest=False)
+            merged = torch.cat([best, top.values])
+            merged_row = torch.cat([best_row, top.indices + rows.start])
+            top = merged.topk(ks[1], dim=0, largest=False)
+            best.copy_(top.values)
+            best_row.copy_(merged_row.gather(0, top.indices))
+        else:
+            torch.minimum(low, reduced.amin(dim=0), out=low)
+    if not k:
+        return Pricing(phi, low, col[:, 0:0].reshape(-1), col[:, 0:0].reshape(-1), psi[:0])
+    i = torch.arange(n, device=psi.device)[:, None].expand_as(col)
+    j = torch.arange(m, device=psi.device).expand_as(best_row)
+    row, col = (
+        torch.cat([i.reshape(-1), best_row.reshape(-1)]),
+        torch.cat([col.reshape(-1), j.reshape(-1)]),
+    )
+    value = torch.cat([value.reshape(-1), (best - psi).reshape(-1)])
+    finite = torch.isfinite(value)
+    return Pricing(phi, best.amin(dim=0), row[finite], col[finite], value[finite])
+
+
+def _pairs(like: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Allocate values, infinite, and indices, zero."""
+    return like.new_full(shape, math.inf), torch.zeros(shape, dtype=torch.int64, device=like.device)
 
 
 def nearest_partners(costs: CostBlocks) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -82,31 +97,13 @@ def nearest_partners(costs: CostBlocks) -> tuple[Tensor, Tensor, Tensor, Tensor]
     Least cost of each row, its column, least cost of each column, its row; a cost is infinite where
     a cell has no partner within reach.
     """
-    rows, partners = [], []
-    cols = costs.x1.new_full((costs.shape[1],), math.inf)
-    col_partner = torch.zeros(costs.shape[1], dtype=torch.int64, device=cols.device)
+    n, m = costs.shape
+    rows, partner = _pairs(costs.x1, (n, 1))
+    cols, col_partner = _pairs(costs.x1, (1, m))
     for part, block in costs:
-        value, partner = block.min(dim=1)
-        rows.append(value)
-        partners.append(partner)
-        value, partner = block.min(dim=0)
-        closer = value < cols
-        cols = torch.where(closer, value, cols)
-        col_partner = torch.where(closer, partner + part.start, col_partner)
-    return torch.cat(rows), torch.cat(partners), cols, col_partner
-
-
-def _nothing(psi: Tensor, rows: int) -> Tensor:
-    return psi.new_full((rows, psi.shape[0]), math.inf)
-
-
-def _flat(found: list[tuple[Tensor, Tensor, Tensor]], like: Tensor) -> tuple[Tensor, ...]:
-    """Concatenate lists of pairs, without those out of reach."""
-    if not found:
-        none = torch.zeros(0, dtype=torch.int64, device=like.device)
-        return none, none, like.new_zeros(0)
-    row, col, value = (
-        torch.cat([part.reshape(-1) for part in parts]) for parts in zip(*found, strict=True)
-    )
-    finite = torch.isfinite(value)
-    return row[finite], col[finite], value[finite]
+        rows[part, 0], partner[part, 0] = block.min(dim=1)
+        value, index = block.min(dim=0)
+        closer = value < cols[0]
+        cols[0] = torch.where(closer, value, cols[0])
+        col_partner[0] = torch.where(closer, index + part.start, col_partner[0])
+    return rows[:, 0], partner[:, 0], cols[0], col_partner[0]
