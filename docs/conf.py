@@ -42,6 +42,7 @@ templates_path = ["_templates"]
 exclude_patterns = [
     "_build",
     "_benchmarks.md",
+    "generated/command_line.md",
     "generated/methods_table.md",
     "**.ipynb_checkpoints",
 ]

@@ -1,12 +1,14 @@
-"""Write the pages that have a source elsewhere: the table of methods and the tutorials."""
+"""Write the pages that have a source elsewhere: methods, command line, tutorials."""
 
+import inspect
 import re
 import shutil
 from pathlib import Path
 
+import typer
 from sphinx.application import Sphinx
 
-from scruot import solvers
+from scruot import cli, solvers
 
 _YES = "✓"
 
@@ -62,12 +64,42 @@ def methods_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _label(argument: typer.core.TyperArgument) -> str:
+    """Name an argument as its help does."""
+    return str(argument.metavar or argument.name).strip("{}")
+
+
+def _command(name: str, command: typer.core.TyperCommand) -> list[str]:
+    """Describe one command and its options."""
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join(["scruot", name, *(_label(p) for p in arguments), "[OPTIONS]"])
+    lines = ["", f"## `scruot {name}`", "", inspect.cleandoc(command.help or ""), ""]
+    lines += ["```shell", usage, "```", "", "| | default | meaning |", "| --- | --- | --- |"]
+    for parameter in command.params:
+        options = ", ".join(f"`{option}`" for option in parameter.opts if option.startswith("-"))
+        label = options or f"`{_label(parameter)}`"
+        nothing = parameter.default is None or parameter.default is False
+        default = "" if nothing or parameter.default == () else f"`{parameter.default}`"
+        if parameter.required:
+            default = "required"
+        lines.append(f"| {label} | {default} | {_cell(parameter.help or '')} |")
+    return lines
+
+
+def command_line() -> str:
+    """Describe every command as Markdown."""
+    commands = typer.main.get_command(cli.app).commands
+    lines = [line for name, command in commands.items() for line in _command(name, command)]
+    return "\n".join(lines) + "\n"
+
+
 def write(app: Sphinx) -> None:
     """Write what the pages include, before anything is read."""
     folder = Path(app.srcdir) / "generated"
     tutorials = folder / "tutorials"
     tutorials.mkdir(parents=True, exist_ok=True)
     (folder / "methods_table.md").write_text(methods_table(), encoding="utf-8")
+    (folder / "command_line.md").write_text(command_line(), encoding="utf-8")
     for notebook in sorted((Path(app.srcdir).parent / "tutorials").glob("*.ipynb")):
         shutil.copyfile(notebook, tutorials / notebook.name)
 
