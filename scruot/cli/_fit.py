@@ -91,6 +91,9 @@ def fit(
         "key_added": key_added,
         "checkpoint": checkpoint,
     }
+    if key_added is not None and "/" in key_added:
+        msg = f"Found --key-added {key_added!r}; expected a name without '/': h5ad cannot hold it."
+        raise ValueError(msg)
     check_file(output)
     cells = read(path, use_rep=use_rep)
     try:
