@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +49,9 @@ class Field(nn.Module):
         Last time; times run from 0 to it.
     n_frequencies
         Frequencies of the time features.
+    knots
+        Times between which ``growth`` carries a constant offset, zero at first: see
+        ``set_growth_offset``.
     generator
         Source of the initial weights; ``None`` leaves zeros, to be filled by
         ``load_state_dict``.
@@ -54,6 +59,8 @@ class Field(nn.Module):
         Where the weights live.
     """
 
+    knots: Tensor
+    growth_offset: Tensor
     SCALARS = frozenset({"growth", "potential"})
 
     def __init__(
@@ -65,6 +72,7 @@ class Field(nn.Module):
         depth: int = 3,
         span: float = 1.0,
         n_frequencies: int = 4,
+        knots: Sequence[float] = (),
         generator: torch.Generator | None = None,
         device: torch.device | None = None,
     ) -> None:
@@ -76,12 +84,11 @@ class Field(nn.Module):
             "depth": depth,
             "span": span,
             "n_frequencies": n_frequencies,
+            "knots": list(knots),
         }
         self.time = TimeFeatures(span, n_frequencies).to(device)
         sizes = [dim + self.time.size] + [width] * depth
-        self.trunk = nn.ModuleList(
-            _linear(a, b, generator, device) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
+        self.trunk = nn.ModuleList(_linear(a, b, generator, device) for a, b in pairwise(sizes))
         self.head = _linear(width, sum(heads.values()), generator, device)
         self.names = list(heads)
         self.sizes = list(heads.values())
@@ -89,6 +96,13 @@ class Field(nn.Module):
         for name, size in heads.items():
             self.register_buffer(f"{name}_mean", torch.zeros(size, device=device))
             self.register_buffer(f"{name}_spread", torch.ones((), device=device))
+
+        self.register_buffer("knots", torch.tensor(list(knots), device=device), persistent=False)
+        self.register_buffer("growth_offset", torch.zeros(max(1, len(knots) - 1), device=device))
+
+    def set_growth_offset(self, offset: Tensor) -> None:
+        """Set the constant added to the growth in every interval between two knots."""
+        self.growth_offset.copy_(offset)
 
     def set_output_scale(self, name: str, mean: Tensor, spread: Tensor) -> None:
         """Set the mean and spread of one quantity's target."""
@@ -106,6 +120,11 @@ class Field(nn.Module):
             mean, spread = self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_spread")
             value = mean + spread * part
             result[name] = value[:, 0] if name in self.SCALARS else value
+        if "growth" in result and len(self.knots) > 2:
+            interval = torch.bucketize(t.contiguous(), self.knots[1:-1], right=True)
+            result["growth"] = result["growth"] + self.growth_offset[interval]
+        elif "growth" in result:
+            result["growth"] = result["growth"] + self.growth_offset
         return result
 
 
@@ -133,7 +152,7 @@ def _linear(
     # nn.Linear would draw from the global generator; skip_init leaves the weights to us
     # and with device=None would leave them on the meta device
     device = torch.device("cpu") if device is None else device
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device)
     bound = 1 / math.sqrt(n_in)
     with torch.no_grad():
         if generator is None:

@@ -31,14 +31,14 @@ def nearest_distance(queries: Tensor, points: Tensor, *, skip: int = 0) -> Tenso
     return torch.cat(blocks)
 
 
-def median_spacing(clouds: tuple[Tensor, ...], *, n_queries: int = 2000) -> float:
-    """Return the median distance between a cell and its nearest neighbour in its own cloud.
+def typical_spacing(clouds: tuple[Tensor, ...], *, n_queries: int = 2000) -> float:
+    """Return the root mean square distance of a cell to its nearest neighbour in its cloud.
 
-    Large clouds are queried at ``n_queries`` evenly spaced cells, against all others.
+    Large clouds are queried at ``n_queries`` or more evenly spaced cells, against all others.
     """
     found = []
     for cloud in clouds:
         if len(cloud) > 1:
             stride = max(1, len(cloud) // n_queries)
             found.append(nearest_distance(cloud[::stride], cloud, skip=1))
-    return float(torch.cat(found).median()) if found else 0.0
+    return float(torch.cat(found).square().mean().sqrt()) if found else 0.0

@@ -68,8 +68,10 @@ class PairSampler:
         self.i, self.j, self.m0, self.m1, p, self.start, self.duration = (
             torch.cat(parts[k]) for k in ("i", "j", "m0", "m1", "p", "t", "dt")
         )
+        # in double precision where the device has it: with millions of pairs each has a
+        # probability below what single precision resolves next to one
         cumulative = p.cumsum(0)
-        self.cumulative = (cumulative / cumulative[-1]).float()
+        self.cumulative = cumulative / cumulative[-1]
         self.mean_weight = self._mean_weight(p, [len(t.m0) for t in tables])
 
     def _mean_weight(self, p: Tensor, sizes: list[int]) -> Tensor:
@@ -86,7 +88,7 @@ class PairSampler:
     def draw(self, n: int, generator: torch.Generator) -> Batch:
         """Draw ``n`` points, the pairs by systematic sampling."""
         device = self.cells.device
-        u = torch.rand(n, generator=generator, device=device)
+        u = torch.rand(n, generator=generator, device=device).to(self.cumulative.dtype)
         strata = (torch.arange(n, device=device) + u) / n
         pair = torch.searchsorted(self.cumulative, strata).clamp_max(len(self.i) - 1)
         s = torch.rand(n, generator=generator, device=device)

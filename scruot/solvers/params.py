@@ -65,21 +65,25 @@ def _checked(declared: dataclasses.Field[Any], value: Any, method: str) -> Any:
         numeric = " or a number" if meta["choices"] and _is_numeric(meta) else ""
         msg = f"{method}: found {name}={value!r}; expected {expected}{numeric}."
         raise ValueError(msg)
-    whole = isinstance(declared.default, int) and not isinstance(declared.default, bool)
+    if meta["choices"] and not _is_numeric(meta):
+        expected = " or ".join(repr(c) for c in meta["choices"])
+        msg = f"{method}: found {name}={value!r}; expected {expected}."
+        raise TypeError(msg)
     if isinstance(declared.default, bool):
         return bool(value)
+    whole = isinstance(declared.default, int)
     try:
-        number: float = int(value) if whole else float(value)
+        number = float(value)
     except (TypeError, ValueError) as error:
         msg = f"{method}: found {name}={value!r} of type {type(value).__name__}; expected a number."
         raise TypeError(msg) from error
-    if whole and number != value:
-        msg = f"{method}: found {name}={value!r}; expected a whole number."
-        raise ValueError(msg)
     if not _in_range(meta, number):
         msg = f"{method}: found {name}={value!r}; expected a number {_range_text(meta)}."
         raise ValueError(msg)
-    return number
+    if whole and number != int(value):
+        msg = f"{method}: found {name}={value!r}; expected a whole number."
+        raise ValueError(msg)
+    return int(value) if whole else number
 
 
 def _is_numeric(meta: Any) -> bool:

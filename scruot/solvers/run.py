@@ -62,7 +62,7 @@ def fit_snapshots(
         Whether to show bars.
     """
     scaled, scale = snapshots.standardised()
-    mark = _fingerprint(scaled, solver.name, params)
+    mark = _fingerprint(scaled, scale, solver.name, params)
     fits: list[Fit] = []
     for member in range(n_models):
         seed = random_state + member
@@ -123,7 +123,9 @@ def from_arrays(
     try:
         spec = json.loads(text)
         if spec["format"] > _FORMAT:
-            msg = f"The model was written by a newer scruot (format {spec['format']}); update scruot."
+            msg = (
+                f"The model was written by a newer scruot (format {spec['format']}); update scruot."
+            )
             raise ValueError(msg)
         members = [solver.build(config) for config in spec["fields"]]
         field: nn.Module = members[0] if len(members) == 1 else Ensemble(members)
@@ -147,7 +149,8 @@ def from_arrays(
 
 def _bootstrap(snapshots: Snapshots, seed: int) -> Snapshots:
     rng = np.random.default_rng(seed)
-    counts = [torch.from_numpy(rng.multinomial(len(x), np.full(len(x), 1 / len(x)))) for x in snapshots.x]
+    sizes = [len(x) for x in snapshots.x]
+    counts = [torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n))) for n in sizes]
     weighted = Snapshots(
         snapshots.times,
         snapshots.x,
@@ -171,9 +174,10 @@ def _member_path(checkpoint: Path | None, member: int, n_models: int) -> Path | 
     return checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")
 
 
-def _fingerprint(snapshots: Snapshots, method: str, params: Any) -> str:
-    digest = hashlib.sha256()
-    digest.update(json.dumps([method, asdict(params), snapshots.times]).encode())
+def _fingerprint(snapshots: Snapshots, scale: Scale, method: str, params: Any) -> str:
+    # with the scale: parameters in the user's units mean something else in another unit
+    parts = [method, asdict(params), asdict(scale), snapshots.times]
+    digest = hashlib.sha256(json.dumps(parts).encode())
     for tensor in (*snapshots.x, *snapshots.weights):
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()

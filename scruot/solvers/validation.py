@@ -38,11 +38,15 @@ def simulation_error(field: nn.Module, start: Snapshots, aside: Snapshots) -> fl
         out = field(t, x)
         return out["velocity"], out["growth"]
 
-    x0, w0 = start.x[0][:_MAX_CELLS], start.weights[0][:_MAX_CELLS]
+    x0, w0 = _thinned(start.x[0]), _thinned(start.weights[0])
     with torch.no_grad():
         states, logs = integrate_flow(rates, x0, w0.float().log(), list(start.times), 0.1)
     errors = [
-        w1(states[k], aside.x[k][:_MAX_CELLS], logs[k].exp(), aside.weights[k][:_MAX_CELLS])
+        w1(states[k], _thinned(aside.x[k]), logs[k].exp(), _thinned(aside.weights[k]))
         for k in range(1, len(start.times))
     ]
     return float(np.mean(errors))
+
+
+def _thinned(cloud: Tensor) -> Tensor:
+    return cloud[:: max(1, -(-len(cloud) // _MAX_CELLS))]

@@ -8,6 +8,7 @@ Unbalanced Optimal Transport", ICLR 2026, arXiv:2601.06810.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,13 @@ from scruot.dynamics.device import make_generator
 from scruot.dynamics.fields import Field
 from scruot.dynamics.snapshots import Snapshots
 from scruot.dynamics.train import Schedule, train
-from scruot.geometry.neighbours import median_spacing
+from scruot.geometry.neighbours import typical_spacing
 from scruot.solvers.pair_sampler import PairSampler
 from scruot.solvers.params import param
+from scruot.solvers.populations import match_populations
 from scruot.solvers.problem import Fit, Problem, Solver
 from scruot.solvers.validation import simulation_error, split_cells
-from scruot.transport import Coupling, auto_delta, pairs, wfr_coupling
+from scruot.transport import Coupling, auto_delta, pairs, static_floor, wfr_coupling
 
 _REFERENCE = (
     "Peng et al. (2026), WFR-FM: Simulation-Free Dynamic Unbalanced Optimal Transport, ICLR"
@@ -62,16 +64,23 @@ class WFRFMParams:
     sigma: float | str = param(
         "auto",
         "standard deviation, per coordinate, of noise added to positions on the paths; 'auto' "
-        "is half the median distance between a cell and its nearest neighbour",
+        "is the root mean square distance to the nearest neighbour over the root of 2 d",
         low=0.0,
         choices=("auto",),
     )
     kappa: float = param(1.0, "weight of the growth error beside the velocity error", low=0.0)
+    match_mass: bool = param(
+        True,
+        "after training, add to the growth of every interval the constant with which the "
+        "simulated population ends as observed",
+    )
     steps: int = param(1500, "optimiser steps", low=1)
     batch_size: int = param(1024, "points per step, over all intervals", low=1)
     learning_rate: float = param(0.05, "peak learning rate", above=0.0)
     optimizer: str = param("muon", "optimiser of the hidden layers", choices=("muon", "adamw"))
-    ema: float = param(0.99, "decay of the average of the weights; 0 for none", low=0.0, high=0.9999)
+    ema: float = param(
+        0.99, "decay of the average of the weights; 0 for none", low=0.0, high=0.9999
+    )
     width: int = param(128, "width of the hidden layers", low=1)
     depth: int = param(3, "number of hidden layers", low=1)
     validation: float = param(
@@ -90,8 +99,7 @@ def fit(problem: Problem) -> Fit:
     params: WFRFMParams = problem.params
     clouds, left_out = split_cells(problem.snapshots, params.validation, problem.random_state)
     delta = _scaled_delta(params, problem)
-    spacing = median_spacing(clouds.x)
-    sigma = spacing / 2 if isinstance(params.sigma, str) else params.sigma / problem.scale.length
+    sigma = _scaled_sigma(params, problem, clouds)
     plans = couple(clouds, delta, params, problem.random_state)
     sampler = PairSampler(clouds, [pairs(plan) for plan in plans], delta, sigma)
     generator = make_generator(problem.device, problem.random_state)
@@ -122,6 +130,8 @@ def fit(problem: Problem) -> Fit:
         progress=problem.progress,
         label=problem.label,
     )
+    if params.match_mass:
+        match_populations(field, clouds)
     history = dict(state.history)
     if left_out is not None:
         history["validation_step"] = state.validation["step"]
@@ -162,6 +172,13 @@ def _scaled_delta(params: WFRFMParams, problem: Problem) -> float:
     return params.delta / problem.scale.length
 
 
+def _scaled_sigma(params: WFRFMParams, problem: Problem, clouds: Snapshots) -> float:
+    if isinstance(params.sigma, str):
+        # the squared length of the noise is half the mean square nearest-neighbour distance
+        return typical_spacing(clouds.x) / math.sqrt(2 * clouds.dim)
+    return params.sigma / problem.scale.length
+
+
 def _make_field(
     clouds: Snapshots, params: WFRFMParams, generator: torch.Generator, device: torch.device
 ) -> Field:
@@ -173,6 +190,7 @@ def _make_field(
         span=clouds.times[-1],
         # enough to bend at every snapshot
         n_frequencies=max(4, len(clouds.durations)),
+        knots=clouds.times,
         generator=generator,
         device=device,
     )
@@ -192,16 +210,13 @@ def _quality(
     plans: list[Coupling], clouds: Snapshots, delta: float, problem: Problem
 ) -> dict[str, float]:
     """Return the static floor of the action, per unit of initial mass, in the user's units."""
-    unit = 2 * delta**2 * problem.scale.length**2 / problem.scale.time
-    floor = {
-        name: sum(
-            unit * getattr(plan, side) / duration
-            for plan, duration in zip(plans, clouds.durations, strict=True)
-        )
-        for name, side in (("action_floor_dual", "dual"), ("action_floor_primal", "primal"))
+    unit = problem.scale.length**2 / problem.scale.time
+    dual, primal = static_floor(plans, delta=delta, durations=clouds.durations)
+    return {
+        "action_floor_dual": unit * dual,
+        "action_floor_primal": unit * primal,
+        "coupling_gap": max(plan.gap for plan in plans),
     }
-    floor["coupling_gap"] = max(plan.gap for plan in plans)
-    return floor
 
 
 def build(config: Mapping[str, Any]) -> Field:
