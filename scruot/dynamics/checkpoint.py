@@ -66,7 +66,7 @@ def load_checkpoint(
 ) -> State:
     """Restore model, optimisers and generator in place, and return the state."""
     groups = _read(path)
-    meta = json.loads(str(groups.pop("meta")))
+    meta = json.loads(str(groups["meta"]))
     if meta["fingerprint"] != fingerprint:
         msg = (
             f"The checkpoint {path} belongs to other data or other parameters; "
@@ -85,23 +85,32 @@ def load_checkpoint(
             {"state": saved, "param_groups": optimizer.state_dict()["param_groups"]}
         )
     device = next(model.parameters()).device
-    tensors = {
-        part: {k: torch.from_numpy(v).to(device) for k, v in groups.get(part, {}).items()}
-        for part in ("average", "best")
-    }
-    lists = {
-        part: {k: v.tolist() for k, v in groups.get(part, {}).items()}
-        for part in ("history", "validation")
-    }
-    scalars = {k: meta[k] for k in ("step", "best_value", "stale")}
-    return State(**tensors, **lists, **scalars)
+
+    def tensors(part: str) -> dict[str, Tensor]:
+        return {k: torch.from_numpy(v).to(device) for k, v in groups.get(part, {}).items()}
+
+    def lists(part: str) -> dict[str, list[float]]:
+        return {k: v.tolist() for k, v in groups.get(part, {}).items()}
+
+    return State(
+        step=meta["step"],
+        history=lists("history"),
+        validation=lists("validation"),
+        average=tensors("average"),
+        best=tensors("best"),
+        best_value=meta["best_value"],
+        stale=meta["stale"],
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             flat = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+        if not {"meta", "generator"} <= flat.keys():
+            msg = f"found arrays {sorted(flat)[:5]}"
+            raise ValueError(msg)
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, AttributeError, TypeError) as error:
         msg = f"{path} is not a readable checkpoint ({error}); delete it or give another path."
         raise ValueError(msg) from error
     groups: dict[str, Any] = {}

@@ -40,13 +40,14 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, TypeError) as error:
         msg = f"Unknown device {device!r}; expected 'auto', 'cpu', 'cuda', 'cuda:0', 'mps', ..."
         raise ValueError(msg) from error
-    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if resolved.type in present and not present[resolved.type]():
+    try:
+        torch.zeros(1, device=resolved).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
         msg = (
             f"device={str(device)!r} was asked for, but this machine or this build of torch "
             f"{torch.__version__} has none; use device='auto' or device='cpu'."
         )
-        raise ValueError(msg)
+        raise ValueError(msg) from error
     return resolved
 
 

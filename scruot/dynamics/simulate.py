@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torchsde
@@ -56,7 +57,7 @@ def integrate_flow(
     most ``step``. Returns states (T, n, d) and log weights (T, n).
     """
     states, logs = [x], [log_weights]
-    for start, stop in zip(times, times[1:], strict=False):
+    for start, stop in pairwise(times):
         n_steps = max(1, math.ceil(abs(stop - start) / step - 1e-9))
         h = (stop - start) / n_steps
         for i in range(n_steps):
@@ -64,6 +65,38 @@ def integrate_flow(
         states.append(x)
         logs.append(log_weights)
     return torch.stack(states), torch.stack(logs)
+
+
+def integrate_flow_adaptively(
+    rates: Rates,
+    x: Tensor,
+    log_weights: Tensor,
+    times: list[float],
+    *,
+    step: float = 0.1,
+    tolerance: float = 1e-3,
+    max_halvings: int = 12,
+) -> tuple[Tensor, Tensor]:
+    """Integrate as :func:`integrate_flow`, with steps halved until that changes nothing.
+
+    Raises
+    ------
+    ArithmeticError
+        When states still change by more than ``tolerance`` after ``max_halvings``.
+    """
+    coarse = integrate_flow(rates, x, log_weights, times, step)
+    for _ in range(max_halvings):
+        step /= 2
+        fine = integrate_flow(rates, x, log_weights, times, step)
+        change = max(float((a - b).abs().max()) for a, b in zip(coarse, fine, strict=True))
+        if change <= tolerance:
+            return fine
+        coarse = fine
+    msg = (
+        f"Trajectories still change by {change:.2g} after {max_halvings} halvings of the step; "
+        "the field is too steep: train with more smoothing, or give a fixed step."
+    )
+    raise ArithmeticError(msg)
 
 
 def _rk4_step(
@@ -95,10 +128,10 @@ class _WeightedSDE(torch.nn.Module):
 
     def f(self, t: Tensor, y: Tensor) -> Tensor:
         x = y[:, :-1]
-        drift, growth = self.rates(t.expand(len(x)), x)
+        drift, growth = self.rates(x.new_full((len(x),), float(t)), x)
         return torch.cat([drift, growth[:, None]], dim=1)
 
-    def g(self, t: Tensor, y: Tensor) -> Tensor:  # noqa: ARG002 (torchsde's signature)
+    def g(self, t: Tensor, y: Tensor) -> Tensor:
         return torch.cat([self.sigma, self.sigma.new_zeros(1)]).expand(len(y), -1)
 
 
@@ -113,15 +146,26 @@ def integrate_sde(
 ) -> tuple[Tensor, Tensor]:
     """Integrate ``dX = b dt + sigma dW``, ``d log w = g dt`` forwards by Euler-Maruyama.
 
-    ``sigma`` has shape (d,); ``entropy`` fixes the Brownian path.
+    ``sigma`` has shape (d,); ``entropy`` fixes the Brownian path. Each stretch between two
+    times is cut into equal steps of at most ``step``: torchsde would interpolate between
+    steps that miss a time, and lose part of the noise there.
     """
     y = torch.cat([x, log_weights[:, None]], dim=1)
-    grid = torch.tensor(times, dtype=x.dtype, device=x.device)
-    brownian = torchsde.BrownianInterval(
-        t0=times[0], t1=times[-1], size=y.shape, dtype=y.dtype, device=y.device, entropy=entropy
-    )
-    with torch.no_grad():
-        path = torchsde.sdeint(
-            _WeightedSDE(rates, sigma), y, grid, bm=brownian, dt=step, method="euler"
+    path = [y]
+    if len(times) > 1:
+        brownian = torchsde.BrownianInterval(
+            t0=times[0], t1=times[-1], size=y.shape, dtype=y.dtype, device=y.device, entropy=entropy
         )
-    return path[..., :-1], path[..., -1]
+    for start, stop in pairwise(times):
+        n_steps = max(1, math.ceil((stop - start) / step - 1e-9))
+        # double precision on the CPU: the Brownian path knows its ends to the last bit; the
+        # step is a trace larger, so that rounding adds no step of no length
+        grid = torch.tensor([start, stop], dtype=torch.float64)
+        h = (stop - start) / n_steps * (1 + 1e-9)
+        with torch.no_grad():
+            y = torchsde.sdeint(
+                _WeightedSDE(rates, sigma), y, grid, bm=brownian, dt=h, method="euler"
+            )[-1]
+        path.append(y)
+    stacked = torch.stack(path)
+    return stacked[..., :-1], stacked[..., -1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,7 +39,7 @@ class Snapshots:
         if len(self.times) < 2:
             msg = f"Found {len(self.times)} time point; dynamics need at least two."
             raise ValueError(msg)
-        if any(b <= a for a, b in zip(self.times, self.times[1:], strict=False)):
+        if not all(a < b for a, b in pairwise(self.times)):
             msg = f"Found times {self.times}; expected strictly increasing times."
             raise ValueError(msg)
 
@@ -55,7 +57,7 @@ class Snapshots:
     @property
     def durations(self) -> tuple[float, ...]:
         """Length of every interval."""
-        return tuple(b - a for a, b in zip(self.times, self.times[1:], strict=False))
+        return tuple(b - a for a, b in pairwise(self.times))
 
     def to(self, device: torch.device) -> Snapshots:
         """Return the same clouds on another device (weights become float32 where needed)."""
@@ -84,9 +86,9 @@ class Snapshots:
         as time unit, the first population as mass unit.
         """
         total = sum(len(x) for x in self.x)
-        shift = sum(x.double().sum(0) for x in self.x) / total
-        spread = sum(((x.double() - shift) ** 2).sum() for x in self.x) / (total * self.dim)
-        length = float(spread) ** 0.5
+        shift = torch.stack([x.double().sum(0) for x in self.x]).sum(0) / total
+        squares = sum(float(((x.double() - shift) ** 2).sum()) for x in self.x)
+        length = math.sqrt(squares / (total * self.dim))
         mean_interval = (self.times[-1] - self.times[0]) / len(self.durations)
         scale = Scale(
             shift=tuple(float(s) for s in shift),
@@ -128,7 +130,7 @@ class Scale:
 
     def sigma_out(self, sigma: float) -> float:
         """Return a noise level (length per square root of time) in the user's units."""
-        return sigma * self.length / self.time**0.5
+        return sigma * self.length / math.sqrt(self.time)
 
     def factor(self, quantity: str) -> float:
         """Return what multiplies a solver's ``quantity`` to give it in the user's units."""

@@ -1,0 +1,1 @@
+"""AnnData to snapshots, and fitted models to AnnData."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import numbers
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from scruot._messages import did_you_mean
 from scruot.dynamics.snapshots import Snapshots
 from scruot.io.mass import Mass, read_mass
 from scruot.io.representation import read_representation, require_variation
-from scruot.io.time import read_times
+from scruot.io.time import label_ranks, read_times
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class Cells:
         Which cells a fit may see (n,): neither at a held-out time nor held out themselves.
     held_out
         Which cells are held out by themselves (n,).
+    ranks
+        Times of ordered labels without numbers, where the time column has them.
     """
 
     x: NDArray[np.float32]
@@ -44,6 +47,7 @@ class Cells:
     mass: NDArray[np.float64]
     fitted: NDArray[np.bool_]
     held_out: NDArray[np.bool_]
+    ranks: Mapping[str, float] | None = None
 
     def snapshots(self) -> Snapshots:
         """Return the fitted cells by time; populations include cells held out by themselves."""
@@ -101,7 +105,8 @@ def read_cells(
         For data that cannot be fitted; the message says what was found and what to do.
     """
     check_names(adata)
-    times = read_times(read_obs(adata, time_key, "time column"), time_key)
+    column = read_obs(adata, time_key, "time column")
+    times = read_times(column, time_key)
     x = read_representation(adata, use_rep, n_dims)
     require_variation(x, use_rep)
     weights = read_mass(adata.obs, times, mass)
@@ -116,7 +121,7 @@ def read_cells(
             f"{np.unique(times).tolist()}); dynamics need at least two."
         )
         raise ValueError(msg)
-    return Cells(x, times, weights, fitted, held_out)
+    return Cells(x, times, weights, fitted, held_out, label_ranks(column))
 
 
 def _at_times(
@@ -124,12 +129,12 @@ def _at_times(
 ) -> NDArray[np.bool_]:
     if holdout is None:
         return np.zeros(len(times), dtype=bool)
-    asked = [holdout] if isinstance(holdout, (int, float, str)) else list(holdout)
+    asked = [holdout] if np.isscalar(holdout) else list(holdout)  # type: ignore[arg-type]
     observed = np.unique(times)
     wanted = []
     for value in asked:
         try:
-            wanted.append(float(value))
+            wanted.append(float(value))  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
             msg = f"Found holdout={value!r}; expected times out of {observed.tolist()}."
             raise ValueError(msg) from error
@@ -150,9 +155,12 @@ def _held_out_cells(
         if not pd.api.types.is_bool_dtype(column.dtype):
             msg = f"obs[{asked!r}] has dtype {column.dtype}; expected booleans, True: held out."
             raise ValueError(msg)
+        if column.isna().any():
+            msg = f"obs[{asked!r}] has missing values; expected booleans, True: held out."
+            raise ValueError(msg)
         chosen = column.to_numpy(dtype=bool)
     else:
-        if not 0 < asked < 1:
+        if not isinstance(asked, numbers.Real) or not 0 < asked < 1:
             msg = f"Found holdout_cells={asked!r}; expected a share between 0 and 1, or a column."
             raise ValueError(msg)
         chosen = np.zeros(n, dtype=bool)

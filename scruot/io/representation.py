@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,11 @@ def read_representation(
         msg = f"{use_rep!r} has shape {matrix.shape}; expected (cells, coordinates)."
         raise ValueError(msg)
     if n_dims is not None:
-        if not 1 <= n_dims <= matrix.shape[1]:
-            msg = f"Found n_dims={n_dims}; expected 1 to {matrix.shape[1]}, the columns of {use_rep!r}."
+        if not isinstance(n_dims, numbers.Integral) or not 1 <= n_dims <= matrix.shape[1]:
+            msg = (
+                f"Found n_dims={n_dims!r}; expected a whole number from 1 to {matrix.shape[1]}, "
+                f"the columns of {use_rep!r}."
+            )
             raise ValueError(msg)
         matrix = matrix[:, :n_dims]
     finite = np.isfinite(matrix).all(axis=1)
@@ -77,8 +81,10 @@ def check_unchanged(
     if len(shared) == 0:
         return
     before, after = then.loc[shared].to_numpy(), now.loc[shared].to_numpy()
-    # float32 coordinates, summed with weights of order one
-    tolerance = 1e-4 * (np.abs(then.to_numpy()).max() + 1e-30)
+    # float32 coordinates, summed with weights of order one; relative to the spread of the
+    # cells, since they may lie far from zero
+    known = then.to_numpy()
+    tolerance = 1e-4 * np.ptp(known) + 1e-6 * np.abs(known).max() + 1e-30
     changed = np.abs(before - after) > tolerance
     if changed.any():
         msg = (
@@ -101,7 +107,8 @@ def _dense(values: Any) -> NDArray[np.float32]:
     if sparse.issparse(values):
         values = values.toarray()
     try:
-        return np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # infinity is refused later, by name
+            return np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         msg = f"The representation has dtype {getattr(values, 'dtype', '?')}; expected numbers."
         raise ValueError(msg) from error

@@ -57,6 +57,7 @@ def model_record(
         Names of all cells.
     """
     spec, weights = to_arrays(fitted.dynamics)
+    ranks = {} if cells.ranks is None else {"time_labels": json.dumps(cells.ranks)}
     return {
         "method": fitted.dynamics.method,
         "params": {k: plain(v) for k, v in {**call, **asdict(solver_params)}.items()},
@@ -71,6 +72,7 @@ def model_record(
         "fit": dict(fitted.quality),
         "weights": weights,
         "spec": spec,
+        **ranks,
     }
 
 
@@ -140,15 +142,16 @@ def fitted_representation(
 def fitted_times(adata: AnnData, record: Mapping[str, Any]) -> NDArray[np.float64]:
     """Return the times of all cells in the time column of a fit."""
     time_key = str(record["params"]["time_key"])
-    return read_times(read_obs(adata, time_key, "time column"), time_key)
+    ranks = json.loads(str(record.get("time_labels", "null")))
+    return read_times(read_obs(adata, time_key, "time column"), time_key, ranks)
 
 
 def evaluate_at_cells(
     dynamics: Dynamics, time: NDArray[np.float64], x: NDArray[np.float32], slots: Slots, basis: str
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float64]]]:
     """Return the ``obsm`` and ``obs`` entries of a model at cells ``x`` at times ``time``."""
-    obsm = {slots.velocity(basis): dynamics.velocity(time, x)}
-    obs = {slots.growth: dynamics.growth(time, x)}
+    obsm: dict[str, NDArray[Any]] = {slots.velocity(basis): dynamics.velocity(time, x)}
+    obs: dict[str, NDArray[Any]] = {slots.growth: dynamics.growth(time, x)}
     if dynamics.stochastic:
         obsm[slots.drift(basis)] = dynamics.drift(time, x)
         obsm[slots.score(basis)] = dynamics.score(time, x)
@@ -161,6 +164,29 @@ def evaluate_at_cells(
         {k: v.astype(np.float32) for k, v in obsm.items()},
         {k: v.astype(np.float64) for k, v in obs.items()},
     )
+
+
+def check_writable(adata: AnnData, *, copy: bool) -> None:
+    """Refuse a view of a file, which cannot be written to.
+
+    Raises
+    ------
+    ValueError
+        For such a view.
+    """
+    if adata.is_view and adata.isbacked and not copy:
+        msg = (
+            "Found a view of a backed AnnData, which cannot be written to; expected cells in "
+            "memory or the whole file: call adata.to_memory() first, or use copy=True."
+        )
+        raise ValueError(msg)
+
+
+def writable(adata: AnnData, *, copy: bool) -> AnnData:
+    """Return what results are written to: ``adata`` itself, or a copy in memory."""
+    if not copy:
+        return adata
+    return adata.to_memory() if adata.isbacked else adata.copy()
 
 
 def write_cells(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,14 +12,27 @@ from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+# after a letter a dot joins ("day.5"), elsewhere it leads a fraction (".5")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|(?<![A-Za-z])\.\d+)(?:[eE][-+]?\d+)?")
 
 
-def read_times(column: pd.Series, time_key: str) -> NDArray[np.float64]:
+def read_times(
+    column: pd.Series, time_key: str, ranks: Mapping[str, float] | None = None
+) -> NDArray[np.float64]:
     """Return the time of every cell, shape (n,), with real spacing kept.
 
     Numbers are taken as they are, labels with one number each (``"day 3"``, ``"E8.5"``) by
     that number, ordered categories without numbers by their rank.
+
+    Parameters
+    ----------
+    column
+        The times.
+    time_key
+        Name of the column, for messages.
+    ranks
+        Ranks of ordered categories as :func:`label_ranks` gave them at a fit: other cells, or
+        a part of them, may have other categories.
 
     Raises
     ------
@@ -32,13 +46,16 @@ def read_times(column: pd.Series, time_key: str) -> NDArray[np.float64]:
             f"(first: {column.index[missing][0]!r}); give every cell a time or drop those cells."
         )
         raise ValueError(msg)
-    if isinstance(column.dtype, pd.CategoricalDtype):
+    times: NDArray[np.float64]
+    if ranks is not None and not pd.api.types.is_numeric_dtype(column.dtype):
+        times = _by_rank(column, time_key, ranks)
+    elif isinstance(column.dtype, pd.CategoricalDtype):
         times = _from_categories(column.cat.remove_unused_categories(), time_key)
     elif pd.api.types.is_bool_dtype(column.dtype):
         msg = f"obs[{time_key!r}] is boolean; expected times, e.g. 0 and 1 in a unit of yours."
         raise ValueError(msg)
     elif pd.api.types.is_numeric_dtype(column.dtype):
-        times = column.to_numpy(dtype=np.float64)
+        times = np.asarray(column, dtype=np.float64)
     elif pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(
         column.dtype
     ):
@@ -56,14 +73,37 @@ def read_times(column: pd.Series, time_key: str) -> NDArray[np.float64]:
     return times
 
 
+def label_ranks(column: pd.Series) -> dict[str, float] | None:
+    """Return the times of ordered categories without numbers, ``None`` for all other columns."""
+    if not isinstance(column.dtype, pd.CategoricalDtype) or not column.cat.ordered:
+        return None
+    categories = column.cat.remove_unused_categories().cat.categories
+    labels = [str(c) for c in categories]
+    if categories.dtype.kind in "biufc" or any(_NUMBER.search(label) for label in labels):
+        return None
+    return {label: float(rank) for rank, label in enumerate(labels)}
+
+
+def _by_rank(column: pd.Series, time_key: str, ranks: Mapping[str, float]) -> NDArray[np.float64]:
+    labels = column.astype(str)
+    new = sorted(set(labels) - ranks.keys())
+    if new:
+        msg = (
+            f"obs[{time_key!r}] holds {new[:5]}, which the fit has not seen; its times are {ranks}."
+        )
+        raise ValueError(msg)
+    return np.asarray(labels.map(dict(ranks)), dtype=np.float64)
+
+
 def _from_categories(column: pd.Series, time_key: str) -> NDArray[np.float64]:
     categories = column.cat.categories
     if pd.api.types.is_numeric_dtype(categories.dtype):
-        return column.astype(np.float64).to_numpy()
-    labels = [str(c) for c in categories]
-    if column.cat.ordered and not any(_NUMBER.search(label) for label in labels):
+        return read_times(pd.Series(column.to_numpy(), column.index), time_key)
+    ranks = label_ranks(column)
+    if ranks is not None:
         logger.info("obs[%r] has ordered labels without numbers: times are 0, 1, ...", time_key)
-        return column.cat.codes.to_numpy(dtype=np.float64)
+        return _by_rank(column, time_key, ranks)
+    labels = [str(c) for c in categories]
     values = _parse_labels(labels, time_key)
     if column.cat.ordered:
         numbers = [values[label] for label in labels]
@@ -73,7 +113,7 @@ def _from_categories(column: pd.Series, time_key: str) -> NDArray[np.float64]:
                 f"{numbers}; reorder the categories or store numbers."
             )
             raise ValueError(msg)
-    return column.astype(str).map(values).to_numpy(dtype=np.float64)
+    return np.asarray(column.astype(str).map(values), dtype=np.float64)
 
 
 def _parse_labels(labels: list[str], time_key: str) -> dict[str, float]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from anndata import AnnData
 
 from scruot._keys import basis_name, slots
 from scruot.io.read import check_names
 from scruot.io.store import (
+    check_writable,
     evaluate_at_cells,
     fitted_representation,
     fitted_times,
     read_model,
     read_record,
+    writable,
     write_cells,
 )
 
@@ -58,13 +62,14 @@ def apply_dynamics(
     record = read_record(fitted, key)
     model = read_model(fitted, key)
     check_names(adata)
+    check_writable(adata, copy=copy)
     # other cells may share names with those of the fit without being them
     x = fitted_representation(adata, record, check=False)
     time = fitted_times(adata, record)
     names = slots(key)
     basis = basis_name(str(record["representation"]["use_rep"]))
     obsm, obs = evaluate_at_cells(model, time, x, names, basis)
-    result = adata.copy() if copy else adata
+    result = writable(adata, copy=copy)
     write_cells(result, obsm, dict(obs), names, basis)
     result.uns[names.uns] = _travelling(record)
     return result if copy else None
@@ -72,7 +77,7 @@ def apply_dynamics(
 
 def _travelling(record: object) -> dict[str, object]:
     # the fingerprint belongs to the cells of the fit
-    entry = dict(record)  # type: ignore[call-overload]
+    entry = deepcopy(dict(record))  # type: ignore[call-overload]
     kept = ("use_rep", "n_dims")
     entry["representation"] = {k: entry["representation"][k] for k in kept}
     return entry

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import numbers
 from collections.abc import Iterable
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from anndata import AnnData
 
 from scruot import solvers
@@ -17,7 +17,13 @@ from scruot._keys import basis_name, slots
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass
 from scruot.io.read import read_cells
-from scruot.io.store import evaluate_at_cells, model_record, write_cells
+from scruot.io.store import (
+    check_writable,
+    evaluate_at_cells,
+    model_record,
+    writable,
+    write_cells,
+)
 from scruot.solvers.params import make_params
 from scruot.solvers.run import fit_snapshots
 
@@ -136,11 +142,13 @@ def fit_dynamics(
     True
     """
     solver = solvers.get(method)
-    params = make_params(solver.params, solver_params, method)
+    params: Any = make_params(solver.params, solver_params, method)
     names = slots(key_added)
-    if n_models < 1 or int(n_models) != n_models:
-        msg = f"Found n_models={n_models!r}; expected a whole number >= 1."
-        raise ValueError(msg)
+    n_models = _whole("n_models", n_models, least=1)
+    random_state = _whole("random_state", random_state, least=0)
+    check_writable(adata, copy=copy)
+    if isinstance(holdout, Iterable) and not isinstance(holdout, str):
+        holdout = list(holdout)  # an iterator is read twice
     path = _checkpoint_path(checkpoint)
     target = resolve_device(device)
     cells = read_cells(
@@ -169,7 +177,7 @@ def fit_dynamics(
         "use_rep": use_rep,
         "n_dims": n_dims,
         "mass": mass,
-        "holdout": holdout if holdout is None or np.isscalar(holdout) else list(holdout),  # type: ignore[arg-type]
+        "holdout": holdout,
         "holdout_cells": holdout_cells,
         "n_models": n_models,
         "random_state": random_state,
@@ -180,13 +188,19 @@ def fit_dynamics(
     columns: dict[str, Any] = dict(obs)
     if holdout_cells is not None:
         columns[names.holdout] = cells.held_out
-    if copy:
-        adata = adata.copy() if not adata.isbacked else adata.to_memory()
+    adata = writable(adata, copy=copy)
     write_cells(adata, obsm, columns, names, basis)
     adata.uns[names.uns] = record
     # an evaluation of an earlier fit says nothing about this one
     adata.uns.pop(names.evaluation, None)
     return adata if copy else None
+
+
+def _whole(name: str, value: Any, *, least: int) -> int:
+    if not isinstance(value, numbers.Integral) or value < least:
+        msg = f"Found {name}={value!r}; expected a whole number >= {least}."
+        raise ValueError(msg)
+    return int(value)
 
 
 def _checkpoint_path(checkpoint: str | PathLike[str] | None) -> Path | None:
