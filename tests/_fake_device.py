@@ -134,7 +134,7 @@ class _Dispatch(TorchDispatchMode):
 
 
 class _Functions(TorchFunctionMode):
-    """What torch decides above the dispatcher: where Python values go, and whose generator it is."""
+    """What torch decides above the dispatcher: where values go, and whose generator it is."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})

@@ -139,5 +139,5 @@ def _parse_labels(labels: list[str], time_key: str) -> dict[str, float]:
 
 
 def _unhyphenated(label: str) -> str:
-    # in "day-3" the hyphen joins, it is no sign; in "-3" it is one
-    return re.sub(r"(?<=[A-Za-z])-(?=\d)", " ", label)
+    # in "day-3" the hyphen joins, it is no sign; in "-3" and "1e-3" it is one
+    return re.sub(r"(?<=[A-Za-z])(?<![\d.][eE])-(?=\d)", " ", label)

@@ -143,7 +143,8 @@ def from_arrays(
             device=device,
         )
     except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        msg = f"The stored model is damaged or was not written by scruot ({error}); fit again."
+        what = " ".join(str(error).split())
+        msg = f"The stored model is damaged or was not written by scruot ({what}); fit again."
         raise ValueError(msg) from error
 
 
