@@ -24,7 +24,6 @@ from matplotlib.colors import (
     to_rgba_array,
 )
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scruot._messages import did_you_mean
@@ -57,6 +56,9 @@ _MISSING = "lightgray"
 _TIME_MAP = "viridis"
 _GROWTH_MAP = "PuOr_r"
 GROWTH_LABEL = "growth per unit of time"
+# Ticks of a logarithmic bar around 1.
+_NEAR_ONE = np.array([0.5, 0.7, 1, 1.4, 2])
+_CLOSE_TO_ONE = np.array([0.8, 0.9, 1, 1.1, 1.2])
 # More steps than this cannot be told apart: the bar becomes continuous.
 _MAX_STEPS = 12
 
@@ -216,12 +218,10 @@ def color_bar(
 def _plain_log_ticks(bar: Colorbar, norm: LogNorm) -> None:
     """Write 0.5, 1 and 2 where matplotlib would write powers of ten."""
     low, high = float(norm.vmin or 1.0), float(norm.vmax or 1.0)
-    if high / low < 10:
-        ticks = [float(tick) for tick in MaxNLocator(6).tick_values(low, high)]
-    else:
-        decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-        steps = (1, 2, 5) if high / low < 1e3 else (1,)
-        ticks = [step * 10.0**decade for decade in decades for step in steps]
-    ticks = [tick for tick in ticks if low <= tick <= high]
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    # From coarse to fine: the first that gives three ticks.
+    ladders = (decades, np.outer(decades, [1, 2, 5]).ravel(), _NEAR_ONE, _CLOSE_TO_ONE)
+    inside = [[t for t in ladder if low <= t <= high] for ladder in ladders]
+    ticks = next((found for found in inside if len(found) >= 3), inside[-1])
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.ax.minorticks_off()

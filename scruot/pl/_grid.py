@@ -43,7 +43,7 @@ def smooth_on_grid(
     *,
     n_grid: int,
     smooth: float,
-    min_density: float,
+    min_cells: int | None,
 ) -> Grid:
     """Average velocities with a Gaussian kernel around every grid point.
 
@@ -55,9 +55,9 @@ def smooth_on_grid(
         Grid points along each axis.
     smooth
         Width of the kernel, as a part of the extent of each axis.
-    min_density
-        Grid points are masked where the kernel holds less than this part of what it holds around
-        the median cell.
+    min_cells
+        Grid points with fewer cells within one width of the kernel are masked. ``None`` takes 3,
+        or one in a thousand cells where that is more, so that a few outliers make no lines.
 
     Returns
     -------
@@ -71,14 +71,15 @@ def smooth_on_grid(
     scaled = (position - low) / extent
     tree = cKDTree(scaled)
     k = min(len(scaled), _MAX_NEIGHBORS)
-    kernel, index = _kernel(tree, points, k, smooth)
+    distance, index = tree.query(points, k=k)
+    # A single neighbour comes back without its axis.
+    distance, index = distance.reshape(-1, k), index.reshape(-1, k)
+    kernel = np.exp(-0.5 * (distance / smooth) ** 2)
     mass = kernel.sum(1)
     mean = np.einsum("pk,pkd->pd", kernel, velocity[index])
     mean /= np.maximum(mass, np.finfo(float).tiny)[:, None]
-    # A sample of cells tells how dense an ordinary place is.
-    sample = scaled[:: max(1, len(scaled) // 1000)]
-    usual = np.median(_kernel(tree, sample, k, smooth)[0].sum(1))
-    empty = (mass < min_density * usual).reshape(n_grid, n_grid)
+    enough = min(k, max(3, len(scaled) // 1000) if min_cells is None else min_cells)
+    empty = ((distance <= smooth).sum(1) < enough).reshape(n_grid, n_grid)
     u, v = mean.T.reshape(2, n_grid, n_grid)
     return Grid(
         x=low[0] + ticks * extent[0],
@@ -86,12 +87,3 @@ def smooth_on_grid(
         u=np.ma.array(u, mask=empty),
         v=np.ma.array(v, mask=empty),
     )
-
-
-def _kernel(
-    tree: cKDTree, points: NDArray[np.float64], k: int, width: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    distance, index = tree.query(points, k=k)
-    # A single neighbour comes back without its axis.
-    distance, index = distance.reshape(-1, k), index.reshape(-1, k)
-    return np.exp(-0.5 * (distance / width) ** 2), index

@@ -102,8 +102,9 @@ def mass(
 
 
 def _model_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep one row per time: all cells, not the ones left out of the fit."""
-    rows = table[(table["comparison"] == _MODEL) & (table["split"] != _HELD_OUT_CELLS)]
+    """Keep one row per time; cells left out of the fit count where there are no others."""
+    rows = table[table["comparison"] == _MODEL]
+    rows = rows.sort_values("split", key=lambda split: split == _HELD_OUT_CELLS, kind="stable")
     return rows.drop_duplicates("time")
 
 

@@ -35,8 +35,8 @@ def velocity(
     n_grid: int = 20,
     arrow_length: float = 1.0,
     arrow_color: Any = "0.15",
-    smooth: float = 0.025,
-    min_density: float = 0.1,
+    smooth: float = 0.03,
+    min_cells: int | None = None,
     cmap: str | Colormap | None = None,
     size: float | None = None,
     alpha: float = 0.5,
@@ -79,9 +79,9 @@ def velocity(
         Colour of the arrows.
     smooth
         With ``kind="grid"``: width of the kernel, as a part of the extent of each axis.
-    min_density
-        With ``kind="grid"``: no arrows where there is less than this part of the usual density
-        of cells.
+    min_cells
+        With ``kind="grid"``: no arrows where there are fewer cells within one width of the
+        kernel; by default 3, or one in a thousand cells where that is more.
     cmap
         Colour map of times and numbers.
     size
@@ -125,7 +125,7 @@ def velocity(
         raise ValueError(unknown("kind", kind, _KINDS))
     layers = arrows_and_cells(adata, basis, key, color, cmap, times, components)
     if kind == "grid":
-        tail, arrow = _grid_arrows(layers, n_grid, smooth, min_density)
+        tail, arrow = _grid_arrows(layers, n_grid, smooth, min_cells)
         long = 1.6 / n_grid
     else:
         tail, arrow = _cell_arrows(layers, n_arrows)
@@ -139,10 +139,10 @@ def velocity(
 
 
 def _grid_arrows(
-    layers: ArrowsAndCells, n_grid: int, smooth: float, min_density: float
+    layers: ArrowsAndCells, n_grid: int, smooth: float, min_cells: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     grid = smooth_on_grid(
-        layers.position, layers.velocity, n_grid=n_grid, smooth=smooth, min_density=min_density
+        layers.position, layers.velocity, n_grid=n_grid, smooth=smooth, min_cells=min_cells
     )
     tail = np.stack(np.meshgrid(grid.x, grid.y), axis=-1)
     keep = ~np.ma.getmaskarray(grid.u)

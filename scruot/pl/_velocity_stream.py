@@ -26,10 +26,10 @@ def velocity_stream(
     color: str | None = None,
     times: Iterable[Any] | None = None,
     components: tuple[int, int] = (1, 2),
-    density: float = 1.0,
+    density: float = 1.2,
     smooth: float = 0.04,
-    min_density: float = 0.1,
-    n_grid: int = 50,
+    min_cells: int | None = None,
+    n_grid: int = 60,
     linewidth: float = 0.9,
     stream_color: Any = "0.15",
     cmap: str | Colormap | None = None,
@@ -68,8 +68,9 @@ def velocity_stream(
         Closeness of the streamlines, as in :meth:`matplotlib.axes.Axes.streamplot`.
     smooth
         Width of the kernel, as a part of the extent of each axis.
-    min_density
-        Lines stop where there is less than this part of the usual density of cells.
+    min_cells
+        Lines stop where there are fewer cells within one width of the kernel; by default 3, or
+        one in a thousand cells where that is more.
     n_grid
         Grid points along each axis.
     linewidth
@@ -117,7 +118,7 @@ def velocity_stream(
     axes = new_axes(ax, figsize)
     layers.draw_cells(axes, size=size, alpha=alpha, colorbar=colorbar)
     grid = smooth_on_grid(
-        layers.position, layers.velocity, n_grid=n_grid, smooth=smooth, min_density=min_density
+        layers.position, layers.velocity, n_grid=n_grid, smooth=smooth, min_cells=min_cells
     )
     _draw_streams(axes, grid, density=density, linewidth=linewidth, color=stream_color)
     dress_embedding(axes, layers.basis, components, title)
@@ -139,7 +140,7 @@ def _draw_streams(ax: Axes, grid: Grid, *, density: float, linewidth: float, col
         color=color,
         arrowsize=0.7,
         arrowstyle="-|>",
-        minlength=0.08,
+        minlength=0.05,
         zorder=3,
     )
     ax.set(xlim=limits[0], ylim=limits[1])

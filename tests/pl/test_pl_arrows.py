@@ -75,7 +75,7 @@ def test_streamlines_stay_near_cells(toy, planar):
     segments = np.concatenate(layer(ax, LineCollection).get_segments())
     extent = np.ptp(planar, axis=0)
     apart = np.linalg.norm((segments[:, None] - planar[None]) / extent, axis=-1).min(1)
-    assert apart.max() < 0.12
+    assert apart.max() < 0.06
     # Between the branches, which part, there are no cells and so no lines.
     between = (segments[:, 0] > 5) & (np.abs(segments[:, 1]) < 0.5)
     assert not between.any()
@@ -259,7 +259,7 @@ def test_smoothing_does_not_depend_on_units(rng):
     x = rng.normal(size=(300, 2))
     v = rng.normal(size=(300, 2))
     one, other = (
-        smooth_on_grid(x * k, v * k, n_grid=12, smooth=0.1, min_density=0.1)
+        smooth_on_grid(x * k, v * k, n_grid=12, smooth=0.1, min_cells=3)
         for k in (np.ones(2), np.array([10.0, 0.1]))
     )
     np.testing.assert_array_equal(one.u.mask, other.u.mask)
@@ -269,13 +269,13 @@ def test_smoothing_does_not_depend_on_units(rng):
 
 def test_smoothing_a_linear_field_keeps_it_inside(rng):
     x = rng.uniform(-1, 1, (4000, 2))
-    grid = smooth_on_grid(x, x @ np.array([[0, 1], [-1, 0]]), n_grid=21, smooth=0.03, min_density=0)
+    grid = smooth_on_grid(x, x @ np.array([[0, 1], [-1, 0]]), n_grid=21, smooth=0.03, min_cells=0)
     y, u = grid.y[3:-3, None], grid.u[3:-3, 3:-3]
     np.testing.assert_allclose(u, np.broadcast_to(-y, u.shape), atol=0.05)
     assert not np.ma.getmaskarray(grid.u).any()
 
 
 def test_smoothing_one_cell():
-    grid = smooth_on_grid(np.zeros((1, 2)), np.ones((1, 2)), n_grid=5, smooth=0.1, min_density=0.1)
+    grid = smooth_on_grid(np.zeros((1, 2)), np.ones((1, 2)), n_grid=5, smooth=0.1, min_cells=3)
     assert np.ma.count(grid.u) >= 1
     np.testing.assert_allclose(grid.u.compressed(), 1.0)

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex, to_rgba
@@ -151,6 +152,18 @@ def test_mass_without_a_held_out_time(toy):
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["predicted", "observed"]
     assert all(filled for *_, filled in curves(ax)[1])
     assert ax.get_yscale() == "log"
+
+
+def test_mass_where_only_held_out_cells_are_compared(toy):
+    table = toy.uns["dynamics_evaluation"]["table"]
+    table = table[(table["time"] != 1) | (table["split"] == "held-out cells")].copy()
+    # Beside the cells of the fit, those left out do not count.
+    again = table[(table["time"] == 4) & (table["comparison"] == "model")].copy()
+    again[["split", "mass"]] = ["held-out cells", 99.0]
+    table.loc[table["time"] == 1, ["mass", "mass_observed"]] = [1.3, 1.2]
+    toy.uns["dynamics_evaluation"]["table"] = pd.concat([again, table])
+    (line,), _ = curves(pl.mass(toy, show=False))
+    np.testing.assert_allclose(line.get_ydata(), [1, 1.3, 1.5 * 1.03, 2 * 1.03])
 
 
 @pytest.mark.parametrize("stored", [True, False])
