@@ -1,10 +1,11 @@
-"""Checks of arguments that several tools share."""
+"""What several tools do with their arguments."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from anndata import AnnData
 
 
 def check_step(step: Any) -> None:
@@ -24,3 +25,8 @@ def whole(name: str, value: Any) -> None:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         msg = f"Found {name}={value!r}; expected a whole number >= 1."
         raise ValueError(msg)
+
+
+def copied(adata: AnnData) -> AnnData:
+    """Return a copy in memory, also of a backed object."""
+    return adata.to_memory() if adata.isbacked else adata.copy()

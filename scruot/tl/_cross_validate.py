@@ -14,7 +14,7 @@ from scruot._keys import CROSS_VALIDATION
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass
 from scruot.io.read import read_cells
-from scruot.tl._checks import whole
+from scruot.tl._checks import copied, whole
 from scruot.tl._folds import Fold, read_candidates, read_left_out
 
 
@@ -91,8 +91,8 @@ def cross_validate(
         The time left out.
     ``seed`` : int
         Seed of the fit; of the subsets for nulls.
-    ``w1``, ``w2`` : float
-        Distance to the cells left out, in units of the representation.
+    ``w1``, ``w2``, ``mmd``, ``energy`` : float
+        Distances to the cells left out (:mod:`scruot.metrics`).
     ``mass_error`` : float
         Relative error of the population; NaN where a null claims none.
 
@@ -105,6 +105,13 @@ def cross_validate(
         anything is computed.
     RuntimeError
         When a model drives cells away to infinity.
+
+    Notes
+    -----
+    In many dimensions cells are far from each other, and W1 and W2 are mostly the noise of
+    sampling. They also flatter the linear null, whose cells are means of two distant cells and so
+    lie nearer to all others, perhaps below the noise floor. Read ``energy`` and ``mmd`` beside
+    them: these see the shrunken spread.
 
     References
     ----------
@@ -149,6 +156,6 @@ def cross_validate(
                     bar.update()
             rows.extend(fold.null_rows())
     table = pd.DataFrame(rows)
-    written = adata.copy() if copy else adata
+    written = copied(adata) if copy else adata
     written.uns[key_added] = table
     return written if copy else table.copy()

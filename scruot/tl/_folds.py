@@ -20,7 +20,7 @@ from scruot.solvers.problem import Solver
 from scruot.solvers.run import fit_snapshots
 from scruot.tl._clouds import Cloud, halves, nulls, score
 
-_FIGURES = ("w1", "w2", "mass_error")
+_FIGURES = ("w1", "w2", "mmd", "energy", "mass_error")
 
 
 @dataclass(frozen=True)

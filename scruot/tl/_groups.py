@@ -49,7 +49,7 @@ def group_masses(
     """Return one row per time and group: predicted and observed population, relative error.
 
     A simulated cell is shared among the groups of its nearest labelled cells of that time (of
-    all times, where that time has none).
+    all times, where that time has none), weighed by one over the distance.
     """
     codes = np.asarray(groups.codes)
     rows = []
@@ -71,7 +71,8 @@ def group_masses(
 def _vote(
     x: NDArray[np.float32], codes: NDArray[np.integer], rows: NDArray[np.bool_], cloud: Cloud
 ) -> NDArray[np.float64]:
-    classifier = KNeighborsClassifier(min(_NEIGHBORS, int(rows.sum())))
+    # weighed by nearness: a group with fewer cells than neighbours is not outvoted from afar
+    classifier = KNeighborsClassifier(min(_NEIGHBORS, int(rows.sum())), weights="distance")
     classifier.fit(x[rows], codes[rows])
     masses = np.zeros(codes.max() + 1)
     share = cloud.weights / cloud.weights.sum()
