@@ -33,6 +33,24 @@ def test_second_block_installs_the_test_extra_and_runs_the_tests():
     assert BLOCKS[1].splitlines() == ['pip install -e ".[test]"', "pytest"]
 
 
+@pytest.mark.slow
+def test_python_example_runs_and_prints_what_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    section = re.search(r"^## In Python\n(.*?)(?=^## )", README, re.DOTALL | re.MULTILINE)
+    assert section is not None
+    code = re.search(r"^```python\n(.*?)^```", section[1], re.DOTALL | re.MULTILINE)
+    shown = re.search(r"^```text\n(.*?)^```", section[1], re.DOTALL | re.MULTILINE)
+    assert code is not None
+    assert shown is not None
+    exec(compile(code[1], "README.md", "exec"), {})
+    words = [
+        [word for word in text.split() if not re.search(r"\d", word)]
+        for text in (capsys.readouterr().out, shown[1])
+    ]
+    assert words[0] == words[1]
+    assert (tmp_path / "streams.png").stat().st_size > 0
+
+
 @pytest.mark.skipif(shutil.which("awk") is None, reason="needs awk")
 @pytest.mark.parametrize("number", [1, 2])
 def test_continuous_integration_reads_the_blocks_from_the_readme(number):
