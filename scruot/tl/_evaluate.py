@@ -133,7 +133,7 @@ def evaluate(
     Examples
     --------
     >>> import scruot
-    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> adata = scruot.datasets.three_gene(200, random_state=0)
     >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", holdout=2, steps=20, progress=False)
     >>> table = scruot.tl.evaluate(adata, n_cells=200)
     >>> sorted(table.loc[table["split"] == "held-out time", "comparison"])

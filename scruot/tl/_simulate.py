@@ -106,7 +106,7 @@ def simulate(
     Examples
     --------
     >>> import scruot
-    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> adata = scruot.datasets.three_gene(200, random_state=0)
     >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
     >>> simulated = scruot.tl.simulate(adata, times=[0, 0.5, 1], n_cells=100)
     >>> simulated.obsm["X_genes"].shape
