@@ -22,8 +22,15 @@ from torch.utils._pytree import tree_leaves, tree_map
 import scruot.dynamics.device as home
 
 DEVICE = torch.device("privateuseone", 0)
-# torch before 2.10 cannot be told of a device in Python
-SUPPORTED = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+# torch before 2.10 cannot be told of a device in Python, and one device beside the CPU is all
+# that its autograd can have
+SUPPORTED = (
+    hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+    and not torch.cuda.is_available()
+)
+# now, and for the rest of the process: the first backward pass counts the devices
+if SUPPORTED and not hasattr(torch, "elsewhere"):
+    backend_registration._setup_privateuseone_for_python_backend("elsewhere")
 
 aten = torch.ops.aten
 CROSSING = {aten.copy_.default, aten._to_copy.default}
@@ -159,9 +166,7 @@ class _Functions(TorchFunctionMode):
 
 @contextmanager
 def fake_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """Make the device exist while the context lasts, for tensors and for generators."""
-    if not hasattr(torch, "elsewhere"):  # for the rest of the process: torch has no way back
-        backend_registration._setup_privateuseone_for_python_backend("elsewhere")
+    """Keep watch while the context lasts, and make generators of the device where they are made."""
     real = home.make_generator
     with monkeypatch.context() as patch, ExitStack() as modes:
         for module in [m for n, m in sys.modules.items() if n.startswith("scruot")]:

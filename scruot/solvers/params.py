@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
+import numpy as np
+
 from scruot._messages import unknown
 
 P = TypeVar("P")
@@ -58,6 +60,8 @@ def make_params(cls: type[P], given: dict[str, Any], method: str) -> P:
 
 def _checked(declared: dataclasses.Field[Any], value: Any, method: str) -> Any:
     meta, name = declared.metadata, declared.name
+    if isinstance(declared.default, bool):
+        return _truth(value, name, method)
     if isinstance(value, str):
         if value in meta["choices"]:
             return value
@@ -69,8 +73,6 @@ def _checked(declared: dataclasses.Field[Any], value: Any, method: str) -> Any:
         expected = " or ".join(repr(c) for c in meta["choices"])
         msg = f"{method}: found {name}={value!r}; expected {expected}."
         raise TypeError(msg)
-    if isinstance(declared.default, bool):
-        return bool(value)
     whole = isinstance(declared.default, int)
     try:
         number = float(value)
@@ -84,6 +86,13 @@ def _checked(declared: dataclasses.Field[Any], value: Any, method: str) -> Any:
         msg = f"{method}: found {name}={value!r}; expected a whole number."
         raise ValueError(msg)
     return int(value) if whole else number
+
+
+def _truth(value: Any, name: str, method: str) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        msg = f"{method}: found {name}={value!r}; expected True or False."
+        raise TypeError(msg)
+    return bool(value)
 
 
 def _is_numeric(meta: Any) -> bool:

@@ -258,17 +258,9 @@ def test_nothing_is_unpickled(fitted, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError
 
-    import pickle
-
-    import torch
-
-    for module, name in (
-        (pickle, "load"),
-        (pickle, "loads"),
-        (pickle, "Unpickler"),
-        (torch, "load"),
-    ):
-        monkeypatch.setattr(module, name, refuse)
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr(torch, "load", refuse)
     assert get.dynamics(again).dim == 4
 
 
