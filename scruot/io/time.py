@@ -66,7 +66,8 @@ def read_times(
         raise ValueError(msg)
     else:
         labels = pd.unique(column.astype(str))
-        times = column.astype(str).map(_parse_labels(list(labels), time_key)).to_numpy(float)
+        parsed = column.astype(str).map(_parse_labels(list(labels), time_key))
+        times = np.asarray(parsed, dtype=np.float64)
     if not np.isfinite(times).all():
         msg = f"obs[{time_key!r}] holds infinite times; expected finite numbers."
         raise ValueError(msg)

@@ -122,9 +122,7 @@ def fit(problem: Problem) -> Fit:
         loss,
         schedule,
         generator=generator,
-        validate=None
-        if left_out is None
-        else lambda: simulation_error(field, clouds, left_out),
+        validate=None if left_out is None else lambda: simulation_error(field, clouds, left_out),
         checkpoint=problem.checkpoint,
         fingerprint=problem.fingerprint,
         progress=problem.progress,
