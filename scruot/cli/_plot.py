@@ -53,7 +53,7 @@ def plot(
     path: Input,
     kinds: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KIND]...", help="All by default.", show_default=False),
+        typer.Argument(metavar="KIND", help="All by default.", show_default=False),
     ] = None,
     *,
     output: Annotated[
