@@ -74,8 +74,10 @@ def wfr_coupling(
     random_state
         Seed of the clustering of ``"hierarchical"``; the other methods are deterministic.
 
-    Returns ------- The sparse plan with primal and dual value, on the device of ``x0``. A device
-    without float64 (mps) computes on the CPU and gets the masses as float32.
+    Returns
+    -------
+    The sparse plan with primal and dual value, on the device of ``x0``. A device without float64
+    (mps) computes on the CPU and gets the masses as float32.
 
     Raises
     ------
@@ -83,9 +85,11 @@ def wfr_coupling(
         On wrong shapes, non-finite coordinates, negative or non-finite masses, or parameters out of
         range.
 
-    References ---------- Liero, Mielke and Savare, *Optimal entropy-transport problems and a new
-    Hellinger-Kantorovich distance*, Invent. Math. 211 (2018). Chizat, Peyre, Schmitzer and Vialard,
-    J. Funct. Anal. 274 (2018).
+    References
+    ----------
+    Liero, Mielke and Savare, *Optimal entropy-transport problems and a new Hellinger-Kantorovich
+    distance*, Invent. Math. 211 (2018). Chizat, Peyre, Schmitzer and Vialard, J. Funct. Anal. 274
+    (2018).
 
     Examples
     --------
