@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scruot.transport.cost import squared_distances
 from scruot.geometry.neighbours import typical_spacing
+from scruot.transport.cost import squared_distances
 from scruot.transport.coupling import Coupling
 
 __all__ = ["auto_delta", "static_floor"]
@@ -27,18 +27,18 @@ def auto_delta(xs: Sequence[Tensor], weights: Sequence[Tensor] | None = None) ->
 
     The larger of two lengths:
 
-    * 1.3 times the 99 % quantile of nearest-partner distances: of every cell to the nearest cell of the next
-      and of the previous snapshot, each interval and direction with the same total weight. Moving is then
-      cheaper than death and birth (:math:`\pi\delta`) up to four times the distance at which all but one
-      cell in a hundred have a partner.
-    * 28 times the spacing of the cells per coordinate: the root mean square distance to the nearest neighbour
-      in the own snapshot over :math:`\sqrt d`. Where snapshots overlap, partners are apart by no more than the
-      noise of sampling, which must not be explained by growth.
+    * 1.3 times the 99 % quantile of nearest-partner distances: of every cell to the nearest cell
+      of the next and of the previous snapshot, each interval and direction with the same total
+      weight. Moving is then cheaper than death and birth (:math:`\pi\delta`) up to four times the
+      distance at which all but one cell in a hundred have a partner.
+    * 28 times the spacing of the cells per coordinate: the root mean square distance to the
+      nearest neighbour in the own snapshot over :math:`\sqrt d`. Where snapshots overlap, partners
+      are apart by no more than the noise of sampling, which must not be explained by growth.
 
-    Both constants are empirical (chosen on three published data sets, where they come to 0.8, 1.4 and 1.0 times
-    the lengths that were set by hand there); neither length uses another scale, so ``auto_delta`` of ``c * x`` is
-    ``c`` times that of ``x``. Per snapshot about 2000 evenly spaced cells ask for their neighbours. Larger values
-    mean less variable growth.
+    Both constants are empirical: chosen on three published data sets, where the rule comes to 0.8,
+    1.4 and 1.0 times the lengths that were set by hand there. Neither length uses another scale,
+    so ``auto_delta`` of ``c * x`` is ``c`` times that of ``x``. Per snapshot about 2000 evenly
+    spaced cells ask for their neighbours. Larger values mean less variable growth.
 
     Parameters
     ----------
