@@ -1,0 +1,112 @@
+"""Batches follow the law that their weights promise."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from scruot.dynamics import Snapshots
+from scruot.geometry import travelling_dirac
+from scruot.solvers.pair_sampler import PairSampler
+from scruot.transport import pairs, wfr_coupling
+
+DELTA = 0.6
+
+
+@pytest.fixture
+def clouds():
+    generator = torch.Generator().manual_seed(0)
+    x = (
+        torch.randn(15, 2, generator=generator),
+        torch.randn(20, 2, generator=generator),
+        torch.randn(12, 2, generator=generator) + 0.5,
+    )
+    weights = tuple(torch.rand(len(v), generator=generator).double() + 0.1 for v in x)
+    return Snapshots((0.0, 0.5, 2.0), x, weights)
+
+
+@pytest.fixture
+def tables(clouds):
+    found = [
+        pairs(wfr_coupling(x[0], x[1], w[0], w[1], DELTA))
+        for x, w in zip(pairwise(clouds.x), pairwise(clouds.weights), strict=True)
+    ]
+    # all three kinds of pairs take part
+    assert all(bool((t.source >= 0).logical_and(t.target >= 0).any()) for t in found)
+    assert any(bool((t.source < 0).any()) for t in found)
+    assert any(bool((t.target < 0).any()) for t in found)
+    return found
+
+
+def draw(clouds, tables, n, seed=0, noise=0.0):
+    sampler = PairSampler(clouds, tables, DELTA, noise)
+    return sampler.draw(n, torch.Generator().manual_seed(seed))
+
+
+def test_intervals_by_their_duration(clouds, tables):
+    n = 4000
+    batch = draw(clouds, tables, n)
+    # systematic: within one of the expected number
+    assert abs(int((batch.t < 0.5).sum()) - n / 4) <= 1
+    assert ((batch.t >= 0) & (batch.t <= 2)).all()
+    late = batch.t[batch.t >= 0.5]
+    assert float(late.mean()) == pytest.approx(1.25, abs=5 * 1.5 / math.sqrt(12 * len(late)))
+
+
+def test_weights_have_mean_one_in_every_interval(clouds, tables):
+    batch = draw(clouds, tables, 40_000)
+    for here in (batch.t < 0.5, batch.t >= 0.5):
+        w = batch.weight[here]
+        assert float(w.mean()) == pytest.approx(1.0, abs=5 * float(w.std()) / math.sqrt(len(w)))
+        assert (w >= 0).all()
+
+
+def test_weighted_batches_follow_the_mass_along_the_paths(clouds, tables):
+    batch = draw(clouds, tables, 60_000)
+
+    def figures(x, velocity, growth):
+        return torch.stack([x[:, 0], x[:, 1] ** 2, velocity[:, 0], growth], dim=1)
+
+    nodes = (torch.arange(400) + 0.5) / 400
+    for k, (start, stop) in enumerate(pairwise(clouds.times)):
+        # the exact law: all pairs, at all times of a fine grid
+        table, duration = tables[k], stop - start
+        x0 = clouds.x[k][torch.where(table.source < 0, 0, table.source)]
+        x1 = clouds.x[k + 1][torch.where(table.target < 0, 0, table.target)]
+        x0 = torch.where((table.source < 0)[:, None], x1, x0)
+        x1 = torch.where((table.target < 0)[:, None], x0, x1)
+        total, mass = torch.zeros(4), 0.0
+        for s in nodes:
+            m0, m1 = table.m0.float(), table.m1.float()
+            state = travelling_dirac(s.expand(len(m0)), x0, x1, m0, m1, DELTA)
+            value = figures(state.x, state.velocity / duration, state.growth / duration)
+            total += (state.mass[:, None] * value).sum(0)
+            mass += float(state.mass.sum())
+        expected = total / mass
+        here = (batch.t >= start) & (batch.t < stop)
+        value = figures(batch.x[here], batch.velocity[here], batch.growth[here])
+        weighted = batch.weight[here][:, None] * value
+        error = weighted.std(0) / math.sqrt(int(here.sum()))
+        assert ((weighted.mean(0) - expected).abs() < 5 * error).all()
+
+
+def test_noise_moves_positions_alone(clouds, tables):
+    still, noisy = (draw(clouds, tables, 5000, noise=noise) for noise in (0.0, 0.3))
+    assert torch.equal(still.velocity, noisy.velocity)
+    assert torch.equal(still.growth, noisy.growth)
+    moved = noisy.x - still.x
+    assert float(moved.std()) == pytest.approx(0.3, rel=5 / math.sqrt(2 * moved.numel()))
+
+
+def test_same_generator_same_batch(clouds, tables):
+    first, same, other = (draw(clouds, tables, 50, seed) for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not torch.isclose(first.x, other.x).all()
+
+
+def test_kinds_and_shapes(clouds, tables):
+    batch = draw(clouds, tables, 7)
+    assert [tuple(v.shape) for v in batch] == [(7,), (7, 2), (7, 2), (7,), (7,)]
+    assert {v.dtype for v in batch} == {torch.float32}
+    assert all(torch.isfinite(v).all() for v in batch)
