@@ -385,6 +385,12 @@ def test_public_functions(device):
     tl.fit_dynamics(adata, steps=3, n_models=2, device=str(device), progress=False)
     model = get.dynamics(adata, device=str(device))
     assert is_there(*model.field.parameters())
+    simulated = tl.simulate(adata, [0.0, 0.4], device=str(device))
+    assert np.isfinite(simulated.obsm["X_pca"]).all()
+    tl.evaluate(adata, device=str(device))
+    assert np.isfinite(adata.uns["dynamics_evaluation"]["table"].select_dtypes("number")).any(
+        axis=None
+    )
     at_cells = model.velocity(adata.obs["time"].to_numpy(), adata.obsm["X_pca"])
     np.testing.assert_allclose(adata.obsm["velocity_pca"], at_cells, rtol=1e-5, atol=1e-6)
     assert not is_there(*get.dynamics(adata).field.parameters())

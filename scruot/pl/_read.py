@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from scruot._keys import Slots, basis_name, embedding_key, slots
 from scruot._messages import unknown
-from scruot.io.read import read_obs
-from scruot.io.store import read_record
-from scruot.io.time import read_times
+from scruot.io.store import fitted_times, read_record
 
 __all__ = [
     "Fit",
@@ -110,7 +108,7 @@ def pick(values: NDArray[np.float64], components: Sequence[int], what: str) -> N
 
 def times_of(adata: AnnData, fitted: Fit) -> NDArray[np.float64]:
     """Return the time of every cell in the user's unit."""
-    return read_times(read_obs(adata, fitted.time_key, "time column"), fitted.time_key)
+    return fitted_times(adata, read_record(adata, fitted.slots.key))
 
 
 def time_labels(adata: AnnData, fitted: Fit) -> dict[float, str]:

@@ -64,7 +64,7 @@ def test_goes_on_to_the_same_bits(tmp_path, interrupt_at, n_models, at, files):
 
 
 def test_goes_on_twice_with_validation(tmp_path, interrupt_at):
-    options = {**QUICK, "validation": 0.2, "optimizer": "adamw"}
+    options = {**QUICK, "validation": 0.2, "patience": 99, "optimizer": "adamw"}
     uninterrupted, adata = make_adata(), make_adata()
     tl.fit_dynamics(uninterrupted, **options)
     for at in (4, 3):

@@ -94,3 +94,11 @@ def test_cells_without_mass_are_not_fitted(adata):
 def test_leading_dimensions(adata):
     cells = read_cells(adata, **CALL, n_dims=2)
     np.testing.assert_array_equal(cells.x, adata.obsm["X_pca"][:, :2])
+
+
+def test_a_label_without_cells_is_no_snapshot(adata):
+    labels = adata.obs["time"].map("day {:g}".format)
+    adata.obs["day"] = pd.Categorical(labels, categories=["day 0", "day 1", "day 2", "day 3"])
+    cells = read_cells(adata, time_key="day", use_rep="X_pca", mass={0: 1, 1: 2, 2: 9, 3: 4})
+    assert cells.snapshots().times == (0.0, 1.0, 3.0)
+    assert cells.snapshots().masses == pytest.approx((1.0, 2.0, 4.0))
