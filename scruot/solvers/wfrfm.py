@@ -74,9 +74,9 @@ class WFRFMParams:
         "after training, add to the growth of every interval the constant with which the "
         "simulated population ends as observed",
     )
-    steps: int = param(1500, "optimiser steps", low=1)
+    steps: int = param(800, "optimiser steps", low=1)
     batch_size: int = param(1024, "points per step, over all intervals", low=1)
-    learning_rate: float = param(0.05, "peak learning rate", above=0.0)
+    learning_rate: float = param(0.1, "peak learning rate", above=0.0)
     optimizer: str = param("muon", "optimiser of the hidden layers", choices=("muon", "adamw"))
     ema: float = param(
         0.99, "decay of the average of the weights; 0 for none", low=0.0, high=0.9999
