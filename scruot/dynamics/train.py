@@ -18,6 +18,9 @@ from tqdm.auto import tqdm
 
 from scruot.dynamics.checkpoint import State, load_checkpoint, save_checkpoint
 
+# parameters from which on several threads pay
+_LARGE = 1_000_000
+
 Loss = Callable[[torch.Generator], dict[str, Tensor]]
 
 
@@ -126,7 +129,7 @@ def train(
         state = load_checkpoint(checkpoint, model, optimizers, generator, fingerprint)
     saved = time.monotonic()
     bar = tqdm(total=schedule.steps, initial=state.step, desc=label, disable=not progress)
-    with bar, _deferred_interrupt() as interrupted:
+    with bar, _threads_for(model), _deferred_interrupt() as interrupted:
         while state.step < schedule.steps and not _exhausted(state, schedule):
             _one_step(model, loss, optimizers, base_rates, schedule, state, generator)
             if validate is not None and state.step % schedule.validate_every == 0:
@@ -217,6 +220,24 @@ def _validate(
 
 def _exhausted(state: State, schedule: Schedule) -> bool:
     return 0 < schedule.patience <= state.stale
+
+
+@contextmanager
+def _threads_for(model: nn.Module) -> Iterator[None]:
+    """Train a small network on one thread, and leave torch's setting as it was.
+
+    Matrices of a few hundred rows and columns are too small to share: on a busy machine the
+    threads' waiting for each other costs ten times the work.
+    """
+    before = torch.get_num_threads()
+    if sum(p.numel() for p in model.parameters()) >= _LARGE:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

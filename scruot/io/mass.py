@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,8 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scruot._messages import unknown
-
-logger = logging.getLogger(__name__)
 
 Mass = str | Mapping[float, float]
 
@@ -33,7 +30,6 @@ def read_mass(obs: pd.DataFrame, times: NDArray[np.float64], mass: Mass) -> NDAr
     share = 1.0 / counts[np.searchsorted(unique, times)]
     if isinstance(mass, Mapping):
         weights = share * _totals(mass, unique)[np.searchsorted(unique, times)]
-        how = "populations as given"
     elif not isinstance(mass, str):
         msg = (
             f"Found mass of type {type(mass).__name__}; expected 'counts', 'equal', a mapping "
@@ -42,16 +38,10 @@ def read_mass(obs: pd.DataFrame, times: NDArray[np.float64], mass: Mass) -> NDAr
         raise TypeError(msg)
     elif mass == "counts":
         weights = np.ones(len(times))
-        how = (
-            "cell counts taken as population sizes; they may reflect capture and not growth: "
-            "give mass='equal' or true sizes if they do"
-        )
     elif mass == "equal":
         weights = share
-        how = "equal populations at all times"
     else:
         weights = _column(obs, mass)
-        how = f"cell weights from obs[{mass!r}]"
     totals = np.array([weights[times == t].sum() for t in unique])
     if (totals <= 0).any():
         msg = (
@@ -59,9 +49,21 @@ def read_mass(obs: pd.DataFrame, times: NDArray[np.float64], mass: Mass) -> NDAr
             "a positive population."
         )
         raise ValueError(msg)
-    shown = ", ".join(f"{t:g}: {m:.6g}" for t, m in zip(unique, totals, strict=True))
-    logger.info("mass=%r: %s. Totals per time: %s", mass, how, shown)
     return weights
+
+
+def describe_mass(mass: Mass, times: NDArray[np.float64], weights: NDArray[np.float64]) -> str:
+    """Say what was assumed about populations, and what they came to."""
+    if isinstance(mass, Mapping):
+        how = "populations as given"
+    else:
+        how = {
+            "counts": "mass='counts' takes cell counts as populations (they may reflect capture "
+            "and not growth: give mass='equal' or true sizes if they do)",
+            "equal": "mass='equal' takes populations as constant",
+        }.get(mass, f"cell weights from obs[{mass!r}]")
+    totals = ", ".join(f"{t:g}: {weights[times == t].sum():.6g}" for t in np.unique(times))
+    return f"{how}; totals per time {totals}"
 
 
 def _totals(mass: Mapping[float, float], unique: NDArray[np.float64]) -> NDArray[np.float64]:

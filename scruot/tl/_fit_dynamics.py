@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ from anndata import AnnData
 from scruot import solvers
 from scruot._keys import basis_name, slots
 from scruot.dynamics.device import resolve_device
-from scruot.io.mass import Mass
+from scruot.io.mass import Mass, describe_mass
 from scruot.io.read import read_cells
 from scruot.io.store import (
     check_writable,
@@ -171,7 +171,8 @@ def fit_dynamics(
         checkpoint=path,
         progress=progress,
     )
-    _report(method, params, fitted.resolved)
+    assumed = describe_mass(mass, cells.time, cells.mass)
+    logger.info("%s: %s; %s", method, assumed, _describe_automatic(params, fitted.resolved))
     call = {
         "time_key": time_key,
         "use_rep": use_rep,
@@ -213,12 +214,11 @@ def _checkpoint_path(checkpoint: str | PathLike[str] | None) -> Path | None:
     return path
 
 
-def _report(method: str, params: Any, resolved: dict[str, float | str]) -> None:
+def _describe_automatic(params: Any, resolved: Mapping[str, float | str]) -> str:
     given = asdict(params)
     parts = [
         f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
         for name, value in resolved.items()
         if given.get(name) == "auto"
     ]
-    if parts:
-        logger.info("%s: 'auto' became %s", method, ", ".join(parts))
+    return f"'auto' became {', '.join(parts)}" if parts else "no parameter was 'auto'"
