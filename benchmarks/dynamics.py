@@ -114,8 +114,8 @@ def in_sample(method: str, seeds: range, *, auto: bool) -> str:
 
 def held_out_times(method: str, seeds: range) -> str:
     lines = [
-        "| data | time | W1 | linear | previous | next | pooled | noise floor | mass error |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| data | time | W1 | linear | WFR | previous | next | pooled | noise floor | mass error |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for data, times in MIDDLE_TIMES.items():
         for t in times:
@@ -125,7 +125,7 @@ def held_out_times(method: str, seeds: range) -> str:
             def column(comparison: str, name: str = "w1", tables: list = tables) -> list[float]:
                 return [figures(f, "held-out time", comparison, name)[0] for f in tables]
 
-            nulls = [column(c)[0] for c in ("linear", "previous", "next", "pooled")]
+            nulls = [column(c)[0] for c in ("linear", "wfr", "previous", "next", "pooled")]
             lines.append(
                 f"| {data} | {t:g} | {shown(column('model'))} | "
                 + " | ".join(f"{v:.3f}" for v in nulls)

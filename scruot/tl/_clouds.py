@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import ot
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from scruot.metrics import energy_distance, mass_error, mmd, w1, w2
+from scruot.transport import auto_delta, wfr_interpolation
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,18 @@ def nulls(
     ``linear``
         For held-out times between two fitted ones: cells on the straight lines of balanced
         optimal transport between these, the population on the straight line, too.
+    ``wfr``
+        As ``linear``, along WFR geodesics with the automatic ``delta``: pairs may grow, die
+        and be born.
     """
     earlier = max((t for t in snapshots if t < time), default=None)
     later = min((t for t in snapshots if t > time), default=None)
     found: dict[str, Cloud] = {}
     if held_out and earlier is not None and later is not None:
         ends = [snapshots[t].thinned(n_cells, rng) for t in (earlier, later)]
-        found["linear"] = displaced(ends[0], ends[1], (time - earlier) / (later - earlier))
+        share = (time - earlier) / (later - earlier)
+        found["linear"] = displaced(ends[0], ends[1], share)
+        found["wfr"] = geodesic(ends[0], ends[1], share)
     if earlier is not None:
         found["previous"] = snapshots[earlier]
     if later is not None:
@@ -123,3 +130,11 @@ def displaced(first: Cloud, last: Cloud, share: float) -> Cloud:
     i, j = np.nonzero(plan)
     population = (1 - share) * first.population + share * last.population
     return Cloud((1 - share) * first.x[i] + share * last.x[j], plan[i, j], population)
+
+
+def geodesic(first: Cloud, last: Cloud, share: float) -> Cloud:
+    """Return the WFR interpolation of two clouds at ``share`` of the way."""
+    x = [torch.from_numpy(np.asarray(c.x, dtype=np.float64)) for c in (first, last)]
+    masses = [torch.from_numpy(c.weights * (c.population / c.weights.sum())) for c in (first, last)]
+    position, mass = wfr_interpolation(*x, *masses, auto_delta(x), share=share)
+    return Cloud(position.numpy(), mass.numpy(), float(mass.sum()))

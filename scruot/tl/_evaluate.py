@@ -76,9 +76,10 @@ def evaluate(
     ``comparison`` : str
         ``"model"``; nulls that need no model: ``"linear"`` (cells on the straight lines of
         balanced optimal transport between the neighbouring fitted snapshots, for held-out
-        times), ``"previous"`` and ``"next"`` (the neighbouring fitted snapshot as it is) and
-        ``"pooled"`` (the fitted cells of all other times); and ``"noise floor"``: two disjoint
-        random halves of the snapshot, or its fitted against its held-out cells.
+        times), ``"wfr"`` (the same along WFR geodesics), ``"previous"`` and ``"next"`` (the
+        neighbouring fitted snapshot as it is) and ``"pooled"`` (the fitted cells of all other
+        times); and ``"noise floor"``: two disjoint random halves of the snapshot, or its
+        fitted against its held-out cells.
     ``split`` : str
         What the prediction is compared with: ``"observed"`` (cells of the fit),
         ``"held-out cells"`` or ``"held-out time"``. Cells of data that the model was only

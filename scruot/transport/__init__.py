@@ -3,6 +3,7 @@
 from scruot.transport.cost import wfr_cost
 from scruot.transport.coupling import Coupling
 from scruot.transport.delta import auto_delta, static_floor
+from scruot.transport.interpolation import wfr_interpolation
 from scruot.transport.pairs import PairTable, pairs
 from scruot.transport.solve import wfr_coupling
 
@@ -14,4 +15,5 @@ __all__ = [
     "static_floor",
     "wfr_cost",
     "wfr_coupling",
+    "wfr_interpolation",
 ]

@@ -11,7 +11,7 @@ import scruot
 from scruot.tl import cross_validate, evaluate, fit_dynamics
 
 COLUMNS = ["method", "parameters", "time", "seed", "w1", "w2", "mmd", "energy", "mass_error"]
-NULLS = ["null: linear", "null: previous", "null: next", "null: pooled", "noise floor"]
+NULLS = ["null: linear", "null: wfr", "null: previous", "null: next", "null: pooled", "noise floor"]
 QUICK = {"steps": 3, "width": 8, "batch_size": 32}
 ARGUMENTS = {"use_rep": "X_genes", "progress": False}
 
@@ -33,7 +33,7 @@ def test_every_fit_and_every_null_has_a_row(genes):
     for time in (1, 2):
         rows = table[table["time"] == time]
         assert rows["method"].tolist() == 4 * ["wfrfm"] + NULLS
-        assert rows["seed"].tolist() == [3, 4, 3, 4] + 5 * [3]
+        assert rows["seed"].tolist() == [3, 4, 3, 4] + len(NULLS) * [3]
         given = [json.loads(text) for text in rows["parameters"]]
         assert given == [sets[0], sets[0], sets[1], sets[1]] + 5 * [{}]
     assert set(table["time"]) == {1, 2}
@@ -52,7 +52,7 @@ def test_a_row_is_what_fit_and_evaluate_give(genes):
     model = by_name.loc["wfrfm", ["w1", "w2", "mass_error"]].to_numpy(dtype=float)
     expected = direct.loc["model", ["w1", "w2", "mass_error"]].to_numpy(dtype=float)
     np.testing.assert_allclose(model, expected, rtol=1e-3)
-    for name in ("linear", "previous", "next", "pooled"):
+    for name in ("linear", "wfr", "previous", "next", "pooled"):
         for figure in ("w1", "w2", "mass_error"):
             found = by_name.loc[f"null: {name}", figure]
             assert found == pytest.approx(direct.loc[name, figure], nan_ok=True), (name, figure)
