@@ -35,7 +35,7 @@ def test_every_fit_and_every_null_has_a_row(genes):
         assert rows["method"].tolist() == 4 * ["wfrfm"] + NULLS
         assert rows["seed"].tolist() == [3, 4, 3, 4] + len(NULLS) * [3]
         given = [json.loads(text) for text in rows["parameters"]]
-        assert given == [sets[0], sets[0], sets[1], sets[1]] + 5 * [{}]
+        assert given == [sets[0], sets[0], sets[1], sets[1]] + len(NULLS) * [{}]
     assert set(table["time"]) == {1, 2}
     assert (table[["w1", "w2"]] > 0).all(axis=None)
 
