@@ -4,6 +4,8 @@ import os
 
 # Set before anything imports torch or numba: several workers share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# numba would give all of OpenMP, and so torch, the number of threads that it is given itself
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from collections.abc import Iterator
