@@ -74,7 +74,7 @@ def fit_snapshots(
             device=device,
             random_state=seed,
             checkpoint=_member_path(checkpoint, member, n_models),
-            fingerprint=f"{mark}/{seed}/{n_models}",
+            fingerprint=f"{mark}/{seed}/{n_models}/{device.type}",
             progress=progress,
             label=solver.name if n_models == 1 else f"{solver.name} {member + 1}/{n_models}",
         )
