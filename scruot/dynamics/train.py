@@ -70,7 +70,9 @@ def make_optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Op
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     hidden = [p for n, p in named if p.ndim == 2 and not n.startswith("head")]
     if schedule.optimizer == "adamw" or not hidden:
-        return [torch.optim.AdamW([p for _, p in named], lr=schedule.learning_rate)]
+        return [
+            torch.optim.AdamW([p for _, p in named], lr=schedule.learning_rate, weight_decay=0.0)
+        ]
     rest = [p for n, p in named if p.ndim != 2 or n.startswith("head")]
     return [
         torch.optim.Muon(hidden, lr=schedule.learning_rate, weight_decay=0.0),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -10,6 +12,11 @@ from torch import Tensor
 from scruot.dynamics.fields import Field
 from scruot.dynamics.simulate import integrate_flow
 from scruot.dynamics.snapshots import Snapshots
+
+logger = logging.getLogger(__name__)
+
+# largest log error of a population that is taken for one of the regression
+_TOLERABLE = math.log(1.25)
 
 # cells of the first cloud that are simulated
 _MAX_CELLS = 4000
@@ -33,7 +40,9 @@ def match_populations(field: Field, clouds: Snapshots, *, step: float = 0.05) ->
 
     Returns
     -------
-    The offsets, per unit of scaled time.
+    The offsets, per unit of scaled time: zero where the error of the population over an
+    interval is more than a quarter. That is no error of the regression: cells appear where
+    none can come from, which no growth of the others may stand for.
     """
     every = max(1, math.ceil(len(clouds.x[0]) / _MAX_CELLS))
     x, w = clouds.x[0][::every], clouds.weights[0][::every]
@@ -48,9 +57,19 @@ def match_populations(field: Field, clouds: Snapshots, *, step: float = 0.05) ->
         _, logs = integrate_flow(rates, x, (w / w.sum()).float().log(), list(clouds.times), step)
     simulated = logs.cpu().double().logsumexp(1).tolist()
     error = [math.log(m) - s for m, s in zip(clouds.masses, simulated, strict=True)]
+    missing = [after - before for before, after in pairwise(error)]
+    far = [k for k, m in enumerate(missing) if abs(m) > _TOLERABLE]
+    if far:
+        logger.warning(
+            "Populations are not matched in interval %s (simulated / observed: %s): cells appear "
+            "out of reach of those before, or training was too short. A larger delta, or more "
+            "steps, may help.",
+            ", ".join(str(k + 1) for k in far),
+            ", ".join(f"{math.exp(-missing[k]):.2f}" for k in far),
+        )
     offsets = [
-        (after - before) / duration
-        for before, after, duration in zip(error, error[1:], clouds.durations, strict=False)
+        0.0 if k in far else m / duration
+        for k, (m, duration) in enumerate(zip(missing, clouds.durations, strict=True))
     ]
     field.set_growth_offset(torch.tensor(offsets, device=field.growth_offset.device))
     return offsets

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from anndata import AnnData
 
 
 def check_step(step: Any) -> None:
@@ -25,8 +24,3 @@ def whole(name: str, value: Any) -> None:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         msg = f"Found {name}={value!r}; expected a whole number >= 1."
         raise ValueError(msg)
-
-
-def copied(adata: AnnData) -> AnnData:
-    """Return a copy in memory, also of a backed object."""
-    return adata.to_memory() if adata.isbacked else adata.copy()

@@ -134,7 +134,7 @@ def displaced(first: Cloud, last: Cloud, share: float) -> Cloud:
 
 def geodesic(first: Cloud, last: Cloud, share: float) -> Cloud:
     """Return the WFR interpolation of two clouds at ``share`` of the way."""
-    x = [torch.from_numpy(np.asarray(c.x, dtype=np.float64)) for c in (first, last)]
-    masses = [torch.from_numpy(c.weights * (c.population / c.weights.sum())) for c in (first, last)]
-    position, mass = wfr_interpolation(*x, *masses, auto_delta(x), share=share)
+    ends = [torch.from_numpy(np.asarray(c.x, dtype=np.float64)) for c in (first, last)]
+    a, b = (torch.from_numpy(c.weights * (c.population / c.weights.sum())) for c in (first, last))
+    position, mass = wfr_interpolation(ends[0], ends[1], a, b, auto_delta(ends), share=share)
     return Cloud(position.numpy(), mass.numpy(), float(mass.sum()))

@@ -14,7 +14,8 @@ from scruot._keys import CROSS_VALIDATION
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass
 from scruot.io.read import read_cells
-from scruot.tl._checks import copied, whole
+from scruot.io.store import writable
+from scruot.tl._checks import whole
 from scruot.tl._folds import Fold, read_candidates, read_left_out
 
 
@@ -156,6 +157,6 @@ def cross_validate(
                     bar.update()
             rows.extend(fold.null_rows())
     table = pd.DataFrame(rows)
-    written = copied(adata) if copy else adata
+    written = writable(adata, copy=copy)
     written.uns[key_added] = table
     return written if copy else table.copy()

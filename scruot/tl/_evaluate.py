@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from scruot._keys import slots
 from scruot.dynamics.passage import passage
-from scruot.tl._checks import check_step, copied, whole
+from scruot.io.store import writable
+from scruot.tl._checks import check_step, whole
 from scruot.tl._clouds import Cloud, halves, nulls, score, subset
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._groups import group_masses, read_groups
@@ -161,7 +162,7 @@ def evaluate(
     if groups is not None:
         result["groups"] = group_masses(groups, cells, carried.clouds)
         result["groupby"] = groupby
-    written = copied(adata) if copy else adata
+    written = writable(adata, copy=copy)
     written.uns[slots(key).evaluation] = result
     return written if copy else table.copy()
 
