@@ -86,12 +86,14 @@ class PairSampler:
         return torch.cat(per_interval).float()
 
     def draw(self, n: int, generator: torch.Generator) -> Batch:
-        """Draw ``n`` points, the pairs by systematic sampling."""
+        """Draw ``n`` points: pairs and times each by stratified sampling."""
         device = self.cells.device
         u = torch.rand(n, generator=generator, device=device).to(self.cumulative.dtype)
         strata = (torch.arange(n, device=device) + u) / n
         pair = torch.searchsorted(self.cumulative, strata).clamp_max(len(self.i) - 1)
-        s = torch.rand(n, generator=generator, device=device)
+        # times are stratified as well, in an order that has nothing to do with the pairs'
+        order = torch.randperm(n, generator=generator, device=device)
+        s = (order + torch.rand(n, generator=generator, device=device)) / n
         path = travelling_dirac(
             s,
             self.cells[self.i[pair]],
