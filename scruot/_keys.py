@@ -89,5 +89,14 @@ class Slots:
 
 
 def slots(key: str | None) -> Slots:
-    """Return the slots of a fit; ``None`` means the default key."""
+    """Return the slots of a fit; ``None`` means the default key.
+
+    Raises
+    ------
+    ValueError
+        For a key that h5ad cannot hold.
+    """
+    if key is not None and (not isinstance(key, str) or not key or "/" in key):
+        msg = f"Found the key {key!r}; expected a name, not empty and without '/', as in h5ad."
+        raise ValueError(msg)
     return Slots(DYNAMICS if key is None else key)

@@ -91,9 +91,7 @@ def fit(
         "key_added": key_added,
         "checkpoint": checkpoint,
     }
-    if key_added is not None and "/" in key_added:
-        msg = f"Found --key-added {key_added!r}; expected a name without '/': h5ad cannot hold it."
-        raise ValueError(msg)
+    names = slots(key_added)
     check_file(output)
     cells = read(path, use_rep=use_rep)
     try:
@@ -101,7 +99,6 @@ def fit(
         cells.save(output)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_resume(checkpoint)) from None
-    names = slots(key_added)
     logger.info(
         "wrote obsm[%r], obs[%r] and the model, uns[%r], to %s",
         names.velocity(basis_name(use_rep)),

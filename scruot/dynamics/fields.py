@@ -129,7 +129,7 @@ class Field(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Mean of several fields; ``spread`` gives their standard deviation."""
+    """Mean of several fields."""
 
     def __init__(self, members: list[nn.Module]) -> None:
         super().__init__()
@@ -139,11 +139,6 @@ class Ensemble(nn.Module):
         """Return the mean of every quantity."""
         outputs = [member(t, x) for member in self.members]
         return {k: torch.stack([o[k] for o in outputs]).mean(0) for k in outputs[0]}
-
-    def spread(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """Return the standard deviation of every quantity over the members."""
-        outputs = [member(t, x) for member in self.members]
-        return {k: torch.stack([o[k] for o in outputs]).std(0) for k in outputs[0]}
 
 
 def _linear(

@@ -168,7 +168,9 @@ class Dynamics:
         ------
         ValueError
             When shapes do not fit, times are not monotone, or noise is asked for backwards
-            or of a deterministic model.
+            of a deterministic model.
+        RuntimeError
+            When ``step="adaptive"`` does not settle.
         """
         start = self._states_in(x0)
         moments = np.asarray(times, dtype=float)
@@ -230,7 +232,8 @@ class Dynamics:
                 "the representation that was fitted."
             )
             raise ValueError(msg)
-        return self.scale.x_in(states.to(self.device))
+        # scaled where they are: mps takes nothing in double precision
+        return self.scale.x_in(states).to(self.device)
 
     def _masses_in(self, weights: Any, start: Tensor) -> Tensor:
         if weights is None:
@@ -271,9 +274,14 @@ class Dynamics:
     ) -> dict[str, Tensor]:
         """Return quantities in scaled units; velocity and drift follow from one another here."""
         if spread and isinstance(self.field, Ensemble):
-            out = self.field.spread(t, x)
-        else:
-            out = self.field(t, x)
+            # derived for each member first: a spread of sums is no sum of spreads
+            each = [self._completed(member(t, x), x, wanted) for member in self.field.members]
+            return {k: torch.stack([out[k] for out in each]).std(0) for k in wanted}
+        return self._completed(self.field(t, x), x, wanted)
+
+    def _completed(
+        self, out: dict[str, Tensor], x: Tensor, wanted: tuple[str, ...]
+    ) -> dict[str, Tensor]:
         if "growth" in wanted and "growth" not in out:
             out["growth"] = x.new_zeros(len(x))
         half_noise: float | Tensor = 0.0

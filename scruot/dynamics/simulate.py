@@ -81,7 +81,7 @@ def integrate_flow_adaptively(
 
     Raises
     ------
-    ArithmeticError
+    RuntimeError
         When states still change by more than ``tolerance`` after ``max_halvings``.
     """
     coarse = integrate_flow(rates, x, log_weights, times, step)
@@ -96,7 +96,7 @@ def integrate_flow_adaptively(
         f"Trajectories still change by {change:.2g} after {max_halvings} halvings of the step; "
         "the field is too steep: train with more smoothing, or give a fixed step."
     )
-    raise ArithmeticError(msg)
+    raise RuntimeError(msg)
 
 
 def _rk4_step(

@@ -14,7 +14,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scruot import solvers
-from scruot._keys import Slots
+from scruot._keys import Slots, basis_name
 from scruot._messages import did_you_mean
 from scruot.dynamics.model import Dynamics
 from scruot.io.read import Cells, read_obs
@@ -182,6 +182,24 @@ def check_writable(adata: AnnData, *, copy: bool) -> None:
         raise ValueError(msg)
 
 
+def check_free(adata: AnnData, slots: Slots) -> None:
+    """Refuse to replace an entry of ``uns`` that is no fit.
+
+    Raises
+    ------
+    ValueError
+        For such an entry.
+    """
+    held = adata.uns.get(slots.uns)
+    parts = {"spec", "weights", "method"}
+    if held is not None and not (isinstance(held, Mapping) and parts & held.keys()):
+        msg = (
+            f"Found uns[{slots.uns!r}], which is no fit of scruot and would be lost; expected a "
+            "free name: give another key_added, or delete the entry."
+        )
+        raise ValueError(msg)
+
+
 def writable(adata: AnnData, *, copy: bool) -> AnnData:
     """Return what results are written to: ``adata`` itself, or a copy in memory."""
     if not copy:
@@ -189,18 +207,20 @@ def writable(adata: AnnData, *, copy: bool) -> AnnData:
     return adata.to_memory() if adata.isbacked else adata.copy()
 
 
-def write_cells(
+def write_fit(
     adata: AnnData,
+    record: Mapping[str, Any],
     obsm: Mapping[str, NDArray[np.float32]],
     obs: Mapping[str, NDArray[Any]],
     slots: Slots,
-    basis: str,
 ) -> None:
-    """Write evaluated quantities, and drop those of an earlier fit under the same key."""
-    stale_obsm = (slots.drift(basis), slots.score(basis), slots.velocity_std(basis))
-    for name in stale_obsm:
-        if name not in obsm and name in adata.obsm:
-            del adata.obsm[name]
+    """Write a model and its quantities, and drop all of an earlier fit under the same key."""
+    bases = _bases(record) | _bases(adata.uns.get(slots.uns))
+    for basis in sorted(bases):
+        kinds = (slots.velocity, slots.drift, slots.score, slots.velocity_std)
+        for name in (kind(basis) for kind in kinds):
+            if name not in obsm and name in adata.obsm:
+                del adata.obsm[name]
     for name in (slots.potential, slots.growth_std, slots.holdout):
         if name not in obs and name in adata.obs:
             del adata.obs[name]
@@ -208,3 +228,16 @@ def write_cells(
         adata.obsm[name] = matrix
     for name, column in obs.items():
         adata.obs[name] = column
+    adata.uns[slots.uns] = record
+    adata.uns.pop(slots.evaluation, None)
+
+
+def _bases(record: Any) -> set[str]:
+    """Return the bases in which a fit, perhaps a damaged one, has written velocities."""
+    if not isinstance(record, Mapping):
+        return set()
+    fitted, projected = record.get("representation"), record.get("projection")
+    bases = set(projected) if isinstance(projected, Mapping) else set()
+    if isinstance(fitted, Mapping) and "use_rep" in fitted:
+        bases.add(basis_name(str(fitted["use_rep"])))
+    return bases

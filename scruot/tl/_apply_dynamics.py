@@ -9,6 +9,7 @@ from anndata import AnnData
 from scruot._keys import basis_name, slots
 from scruot.io.read import check_names
 from scruot.io.store import (
+    check_free,
     check_writable,
     evaluate_at_cells,
     fitted_representation,
@@ -16,7 +17,7 @@ from scruot.io.store import (
     read_model,
     read_record,
     writable,
-    write_cells,
+    write_fit,
 )
 
 
@@ -47,7 +48,8 @@ def apply_dynamics(
     KeyError
         When there is no such fit, representation or time column.
     ValueError
-        When the representation has other dimensions than the model.
+        When the representation has other dimensions than the model, or ``uns`` holds something
+        else under the key.
 
     Examples
     --------
@@ -67,17 +69,18 @@ def apply_dynamics(
     x = fitted_representation(adata, record, check=False)
     time = fitted_times(adata, record)
     names = slots(key)
+    check_free(adata, names)
     basis = basis_name(str(record["representation"]["use_rep"]))
     obsm, obs = evaluate_at_cells(model, time, x, names, basis)
     result = writable(adata, copy=copy)
-    write_cells(result, obsm, dict(obs), names, basis)
-    result.uns[names.uns] = _travelling(record)
+    write_fit(result, _travelling(record), obsm, obs, names)
     return result if copy else None
 
 
 def _travelling(record: object) -> dict[str, object]:
-    # the fingerprint belongs to the cells of the fit
+    # the fingerprint and the projections belong to the cells of the fit
     entry = deepcopy(dict(record))  # type: ignore[call-overload]
+    entry.pop("projection", None)
     kept = ("use_rep", "n_dims")
     entry["representation"] = {k: entry["representation"][k] for k in kept}
     return entry

@@ -119,7 +119,7 @@ def evaluate(
         For a parameter out of range, when nothing can be compared, or when the representation
         has changed since the fit.
     RuntimeError
-        When the model drives cells away to infinity.
+        When the model drives cells away to infinity, or ``step="adaptive"`` does not settle.
 
     Notes
     -----
@@ -139,7 +139,7 @@ def evaluate(
     >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", holdout=2, steps=20, progress=False)
     >>> table = scruot.tl.evaluate(adata, n_cells=200)
     >>> sorted(table.loc[table["split"] == "held-out time", "comparison"])
-    ['linear', 'model', 'next', 'noise floor', 'pooled', 'previous']
+    ['linear', 'model', 'next', 'noise floor', 'pooled', 'previous', 'wfr']
     """
     whole("n_cells", n_cells)
     check_step(step)

@@ -13,16 +13,17 @@ from typing import Any
 from anndata import AnnData
 
 from scruot import solvers
-from scruot._keys import basis_name, slots
+from scruot._keys import Slots, basis_name, slots
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass, describe_mass
 from scruot.io.read import read_cells
 from scruot.io.store import (
+    check_free,
     check_writable,
     evaluate_at_cells,
     model_record,
     writable,
-    write_cells,
+    write_fit,
 )
 from scruot.solvers.params import make_params
 from scruot.solvers.run import fit_snapshots
@@ -122,6 +123,8 @@ def fit_dynamics(
     TypeError, ValueError
         For an unknown method or parameter, a value out of range, or data that cannot be
         fitted; raised before anything is computed, and nothing is written then.
+    FloatingPointError
+        When training diverges.
 
     See Also
     --------
@@ -147,6 +150,8 @@ def fit_dynamics(
     n_models = _whole("n_models", n_models, least=1)
     random_state = _whole("random_state", random_state, least=0)
     check_writable(adata, copy=copy)
+    check_free(adata, names)
+    _check_columns(names, time_key, mass)
     if isinstance(holdout, Iterable) and not isinstance(holdout, str):
         holdout = list(holdout)  # an iterator is read twice
     path = _checkpoint_path(checkpoint)
@@ -190,10 +195,7 @@ def fit_dynamics(
     if holdout_cells is not None:
         columns[names.holdout] = cells.held_out
     adata = writable(adata, copy=copy)
-    write_cells(adata, obsm, columns, names, basis)
-    adata.uns[names.uns] = record
-    # an evaluation of an earlier fit says nothing about this one
-    adata.uns.pop(names.evaluation, None)
+    write_fit(adata, record, obsm, columns, names)
     return adata if copy else None
 
 
@@ -202,6 +204,17 @@ def _whole(name: str, value: Any, *, least: int) -> int:
         msg = f"Found {name}={value!r}; expected a whole number >= {least}."
         raise ValueError(msg)
     return int(value)
+
+
+def _check_columns(names: Slots, time_key: str, mass: Mass) -> None:
+    """Refuse to read a column that the fit replaces: later steps would read the result."""
+    for what, column in (("time_key", time_key), ("mass", mass)):
+        if isinstance(column, str) and column in (names.growth, names.growth_std, names.potential):
+            msg = (
+                f"Found {what}={column!r}, a column that the fit writes; rename it, or give "
+                "key_added so that the fit writes others."
+            )
+            raise ValueError(msg)
 
 
 def _checkpoint_path(checkpoint: str | PathLike[str] | None) -> Path | None:

@@ -82,7 +82,12 @@ def read_left_out(
     if times is None:
         wanted = [float(t) for t in observed[1:-1]]
     else:
-        wanted = [float(t) for t in ([times] if isinstance(times, (int, float)) else times)]
+        asked = times if isinstance(times, Iterable) and not isinstance(times, str) else [times]
+        try:
+            wanted = [float(t) for t in asked]
+        except (TypeError, ValueError) as error:
+            msg = f"Found times={times!r}; expected some of {observed[1:].tolist()}."
+            raise ValueError(msg) from error
     if len(observed) < 3 or not wanted:
         msg = f"Found times {observed.tolist()}; leaving one out needs at least three."
         raise ValueError(msg)

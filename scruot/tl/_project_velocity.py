@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import numbers
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from scruot._keys import Slots, basis_name, embedding_key, slots
 from scruot.io.representation import read_representation
-from scruot.io.store import fitted_representation, read_record
+from scruot.io.store import check_writable, fitted_representation, read_record, writable
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def project_velocity(
     True
     """
     _check_parameters(n_neighbors, softmax_scale)
+    check_writable(adata, copy=copy)
     names = slots(key)
     record = read_record(adata, key)
     fitted_rep = str(record["representation"]["use_rep"])
@@ -120,8 +122,7 @@ def project_velocity(
     weight = _signed_weights(cosine, neighbors.valid, sharpness)
     speed = np.linalg.norm(v, axis=1)
     arrows, length_scale = _arrows(target, speed, neighbors, weight, cosine, distance)
-    if copy:
-        adata = adata.copy()
+    adata = writable(adata, copy=copy)
     name = basis_name(target_rep)
     adata.obsm[names.velocity(name)] = arrows.astype(np.float32)
     used = {"n_neighbors": n_neighbors, "softmax_scale": sharpness, "length_scale": length_scale}
@@ -147,10 +148,11 @@ class _Neighbors:
 
 
 def _check_parameters(n_neighbors: int, softmax_scale: float | Literal["auto"]) -> None:
-    if int(n_neighbors) != n_neighbors or n_neighbors < 2:
+    if not isinstance(n_neighbors, numbers.Integral) or n_neighbors < 2:
         msg = f"Found n_neighbors={n_neighbors!r}; expected a whole number >= 2."
         raise ValueError(msg)
-    if softmax_scale != "auto" and not 0 < softmax_scale < np.inf:
+    number = isinstance(softmax_scale, numbers.Real)
+    if softmax_scale != "auto" and not (number and 0 < softmax_scale < np.inf):
         msg = f"Found softmax_scale={softmax_scale!r}; expected a number above 0, or 'auto'."
         raise ValueError(msg)
 

@@ -96,7 +96,7 @@ def simulate(
         For times or start cells that do not fit together, or when the representation has
         changed since the fit; raised before anything is computed.
     RuntimeError
-        When the model drives cells away to infinity.
+        When the model drives cells away to infinity, or ``step="adaptive"`` does not settle.
 
     See Also
     --------

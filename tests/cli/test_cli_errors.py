@@ -59,7 +59,7 @@ def test_options_cannot_be_set_as_parameters(scr, cells, tmp_path):
         (("--holdout-cells", "2"), "Found holdout_cells=2"),
         (("--n-models", "0"), "Found n_models=0"),
         (("--device", "cudo"), "cudo"),
-        (("--key-added", "a/b"), "Found --key-added 'a/b'"),
+        (("--key-added", "a/b"), "Found the key 'a/b'"),
         (("--checkpoint", "nowhere/fit.npz"), "Cannot write the checkpoint nowhere/fit.npz"),
     ],
     ids=lambda value: value[0].lstrip("-") if isinstance(value, tuple) else "",

@@ -71,4 +71,3 @@ def test_ensemble(points):
     ensemble = Ensemble(members)
     outs = torch.stack([m(*points)["velocity"] for m in members])
     torch.testing.assert_close(ensemble(*points)["velocity"], outs.mean(0))
-    torch.testing.assert_close(ensemble.spread(*points)["velocity"], outs.std(0))

@@ -82,7 +82,7 @@ def test_adaptive_steps_give_up_on_a_jump():
         speed = torch.where(t < 0.3217, 50.0, -50.0).to(x)
         return speed[:, None].expand_as(x), 0 * t
 
-    with pytest.raises(ArithmeticError, match="too steep"):
+    with pytest.raises(RuntimeError, match="too steep"):
         integrate_flow_adaptively(jump, X0, LOG_W, [0.0, 1.0], max_halvings=3, tolerance=1e-9)
 
 

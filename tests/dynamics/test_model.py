@@ -179,6 +179,33 @@ def test_ensemble_is_a_mean_with_a_spread(scale):
     np.testing.assert_allclose(both.spread("growth", 12.0, X), math.sqrt(4.5) / TIME)
 
 
+def test_spread_of_the_velocity_of_stochastic_members(scale):
+    class Constant(nn.Module):
+        def __init__(self, drift, score):
+            super().__init__()
+            self.drift, self.score = drift, score
+
+        def forward(self, t, x):
+            return {
+                "drift": torch.full_like(x, self.drift),
+                "score": torch.full_like(x, self.score),
+            }
+
+    # velocities 1 - 0.5 * 2 = 0 and 4 - 0.5 * (-2) = 5: drift and score vary against each other
+    both = Dynamics(
+        Ensemble([Constant(1.0, 2.0), Constant(4.0, -2.0)]),
+        scale,
+        method="hand",
+        learns=("drift", "score"),
+        times=(10.0, 12.0),
+        masses=(1.0, 1.0),
+        sigma=1.0,
+    )
+    np.testing.assert_allclose(both.spread("velocity", 12.0, X), math.sqrt(12.5) * LENGTH / TIME)
+    np.testing.assert_allclose(both.spread("drift", 12.0, X), math.sqrt(4.5) * LENGTH / TIME)
+    np.testing.assert_array_equal(both.spread("growth", 12.0, X), 0.0)
+
+
 def test_one_model_has_no_spread(spiral):
     assert spiral.n_models == 1
     with pytest.raises(ValueError, match="one member and no spread; fit with n_models >= 2"):

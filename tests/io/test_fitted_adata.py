@@ -117,6 +117,48 @@ def test_a_new_fit_takes_the_old_ones_slots_away(adata):
     assert "dynamics_evaluation" not in adata.uns
 
 
+def test_a_new_fit_takes_pictures_of_the_old_one_away(adata):
+    adata.obsm["X_umap"] = adata.obsm["X_pca"][:, 1::-1].copy()
+    adata.obsm["X_other"] = adata.obsm["X_pca"][:, :3].copy()
+    adata.obsm["velocity_mine"] = adata.obsm["X_umap"].copy()
+    fit(adata, key_added="alt")
+    fit(adata)
+    for key in (None, "alt"):
+        tl.project_velocity(adata, basis="umap", key=key, n_neighbors=5)
+    fit(adata, use_rep="X_other")
+    written = {k for k in adata.obsm if "velocity" in k}
+    assert written == {
+        "velocity_other",
+        "velocity_mine",
+        "alt_velocity_pca",
+        "alt_velocity_umap",
+    }
+
+
+@pytest.mark.parametrize("key", ["", "a/b", 3])
+def test_keys_that_no_file_can_hold(adata, key):
+    with pytest.raises(ValueError, match=f"Found the key {key!r}"):
+        fit(adata, key_added=key)
+
+
+def test_entries_of_others_are_not_replaced(adata, fitted):
+    adata.uns["pca"] = {"variance": np.ones(3)}
+    with pytest.raises(ValueError, match=r"uns\['pca'\], which is no fit.*another key_added"):
+        fit(adata, key_added="pca")
+    adata.uns["dynamics"] = "mine"
+    with pytest.raises(ValueError, match=r"uns\['dynamics'\], which is no fit"):
+        tl.apply_dynamics(adata, fitted)
+    assert adata.uns["dynamics"] == "mine"
+
+
+@pytest.mark.parametrize("role", ["mass", "time_key"])
+def test_columns_that_the_fit_replaces_are_not_read(adata, role):
+    adata.obs["growth"] = adata.obs["time"] + 1
+    with pytest.raises(ValueError, match=f"Found {role}='growth', a column that the fit writes"):
+        fit(adata, **{role: "growth"})
+    fit(adata, key_added="alt", **{role: "growth"})
+
+
 def test_ensemble(adata):
     fit(adata, n_models=2)
     model = get.dynamics(adata)
@@ -321,6 +363,19 @@ def test_apply_to_the_cells_of_the_fit(fitted, expected):
     tl.apply_dynamics(adata, fitted)
     assert same(results(adata)[0], expected[0])
     assert same(results(adata)[1], expected[1])
+
+
+def test_apply_takes_what_was_there_away(adata, fitted):
+    adata.obsm["X_umap"] = adata.obsm["X_pca"][:, 1::-1].copy()
+    fit(adata)
+    tl.project_velocity(adata, basis="umap", n_neighbors=5)
+    adata.uns["dynamics_evaluation"] = {"table": pd.DataFrame()}
+    source, cells = adata.copy(), adata.copy()
+    tl.apply_dynamics(cells, source)
+    assert set(cells.obsm) == {"X_pca", "X_umap", "velocity_pca"}
+    assert "dynamics_evaluation" not in cells.uns
+    # pictures of other cells are none of these
+    assert "projection" not in cells.uns["dynamics"]
 
 
 def test_apply_to_a_copy(fitted, other):

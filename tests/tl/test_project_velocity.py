@@ -2,6 +2,7 @@
 
 import logging
 
+import anndata
 import numpy as np
 import pytest
 from anndata import AnnData
@@ -220,13 +221,13 @@ def test_errors_name_the_remedy():
         project_velocity(adata, key="other")
 
 
-@pytest.mark.parametrize("wrong", [{"n_neighbors": 1}, {"n_neighbors": 2.5}])
+@pytest.mark.parametrize("wrong", [{"n_neighbors": 1}, {"n_neighbors": 2.5}, {"n_neighbors": "a"}])
 def test_wrong_number_of_neighbours(wrong):
     with pytest.raises(ValueError, match="whole number >= 2"):
         project_velocity(fitted(n=20)[0], **wrong)
 
 
-@pytest.mark.parametrize("wrong", [0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("wrong", [0, -1.0, np.nan, np.inf, "car"])
 def test_wrong_softmax_scale(wrong):
     with pytest.raises(ValueError, match="softmax_scale"):
         project_velocity(fitted(n=20)[0], softmax_scale=wrong)
@@ -240,3 +241,17 @@ def test_velocity_must_fit_the_representation():
     del adata.obsm["velocity_pca"]
     with pytest.raises(KeyError, match="velocity_pca"):
         project_velocity(adata)
+
+
+def test_backed_files(tmp_path):
+    adata, _ = fitted(n=50)
+    adata.write_h5ad(tmp_path / "fitted.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "fitted.h5ad", backed="r")
+    returned = project_velocity(backed, n_neighbors=5, copy=True)
+    assert not returned.isbacked
+    assert "velocity_umap" not in backed.obsm
+    with pytest.raises(ValueError, match="view of a backed AnnData"):
+        project_velocity(backed[np.arange(50)], n_neighbors=5)
+    project_velocity(backed, n_neighbors=5)
+    np.testing.assert_array_equal(backed.obsm["velocity_umap"], returned.obsm["velocity_umap"])
+    backed.file.close()

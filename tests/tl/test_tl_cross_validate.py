@@ -80,7 +80,7 @@ def test_the_same_call_gives_the_same_table(genes):
 
 
 def test_the_last_time_is_an_extrapolation(genes):
-    table = cross_validate(genes, times=3, params={"wfrfm": QUICK}, **ARGUMENTS)
+    table = cross_validate(genes, times=np.int64(3), params={"wfrfm": QUICK}, **ARGUMENTS)
     assert table["method"].tolist() == ["wfrfm", "null: previous", "null: pooled", "noise floor"]
 
 
@@ -106,6 +106,7 @@ def test_populations_follow_the_mass_rule(genes):
         ({"params": [{"delta": 1.0}]}, TypeError, "mapping from method"),
         ({"times": 0}, ValueError, "Cannot leave out times"),
         ({"times": [1, 1.5]}, ValueError, r"\[1.5\]"),
+        ({"times": "day 2"}, ValueError, r"times='day 2'; expected some of \[1.0, 2.0, 3.0\]"),
         ({"n_seeds": 0}, ValueError, "n_seeds=0"),
         ({"time_key": "tiem"}, KeyError, "Did you mean 'time'"),
         ({"use_rep": "X_gene"}, KeyError, "X_genes"),
