@@ -178,7 +178,10 @@ def _times(cells: FittedCells) -> list[float]:
     first = cells.model.times[0]
     all_times = np.unique(cells.time[cells.mass > 0])
     if not (cells.reference & (cells.time == first)).any():
-        msg = f"Found no fitted cells at the first fitted time {first:g} to start from."
+        msg = (
+            f"Found no fitted cells at the first fitted time {first:g}; expected some to start the "
+            "simulation from: evaluate cells that include them."
+        )
         raise ValueError(msg)
     before = all_times[all_times < first]
     if len(before):

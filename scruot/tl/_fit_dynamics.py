@@ -89,7 +89,8 @@ def fit_dynamics(
         Prefix of all slots, so that several fits live side by side; ``"dynamics"`` by default.
     checkpoint
         File of the training state. An interrupted call, started again with the same
-        arguments, goes on from it and ends as if it had never been interrupted.
+        arguments, goes on from it and ends as if it had never been interrupted. An ensemble has
+        one per member: ``fit.0.npz``, ``fit.1.npz``, ... for ``"fit.npz"``.
     progress
         Whether to show progress bars.
     copy

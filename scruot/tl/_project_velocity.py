@@ -73,7 +73,8 @@ def project_velocity(
     ``None``, or the copy. Writes
 
     ``adata.obsm["velocity_<basis>"]`` : float32 array of shape (n, d)
-        The arrows, with as many dimensions as the embedding.
+        The arrows, with as many dimensions as the embedding. A new fit under the same key takes
+        them away.
     ``adata.uns["dynamics"]["projection"]["<basis>"]`` : dict
         ``n_neighbors``, ``softmax_scale`` and ``length_scale`` (`c`) as used.
 
