@@ -55,7 +55,7 @@ def read_times(
         msg = f"obs[{time_key!r}] is boolean; expected times, e.g. 0 and 1 in a unit of yours."
         raise ValueError(msg)
     elif pd.api.types.is_numeric_dtype(column.dtype):
-        times = np.asarray(column, dtype=np.float64)
+        times = _as_written(column)
     elif pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(
         column.dtype
     ):
@@ -72,6 +72,17 @@ def read_times(
         msg = f"obs[{time_key!r}] holds infinite times; expected finite numbers."
         raise ValueError(msg)
     return times
+
+
+def _as_written(column: pd.Series) -> NDArray[np.float64]:
+    """Return numbers in double precision: what single precision shows as 0.1 becomes 0.1."""
+    times = np.asarray(column, dtype=np.float64)
+    kind, size = getattr(column.dtype, "kind", ""), getattr(column.dtype, "itemsize", 8)
+    if kind != "f" or size >= 8:
+        return times
+    unique, inverse = np.unique(times.astype(f"f{size}"), return_inverse=True)
+    shortest: NDArray[np.float64] = unique.astype(str).astype(np.float64)
+    return shortest[inverse]
 
 
 def label_ranks(column: pd.Series) -> dict[str, float] | None:

@@ -45,6 +45,13 @@ def test_forms(form):
     assert times.tolist() == [3.0, 0.0, 7.0, 3.0]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "Float32", "float64"])
+@pytest.mark.parametrize("form", [pd.array, pd.Categorical])
+def test_numbers_are_those_that_are_shown(form, dtype):
+    values = form(pd.array([0.1, 24.7, 0.1, -3.0], dtype=dtype))
+    assert read_times(column(values), "time").tolist() == [0.1, 24.7, 0.1, -3.0]
+
+
 @pytest.mark.parametrize(
     ("label", "time"),
     [
