@@ -88,15 +88,28 @@ def integrate_flow_adaptively(
     for _ in range(max_halvings):
         step /= 2
         fine = integrate_flow(rates, x, log_weights, times, step)
-        change = max(float((a - b).abs().max()) for a, b in zip(coarse, fine, strict=True))
+        change = max(_change(a, b) for a, b in zip(coarse, fine, strict=True))
         if change <= tolerance:
             return fine
+        if not math.isfinite(change):
+            msg = (
+                f"Trajectories leave the finite numbers at a step of {step:.2g} mean intervals: "
+                "the field drives cells away; train with more smoothing, or simulate less far."
+            )
+            raise RuntimeError(msg)
         coarse = fine
     msg = (
         f"Trajectories still change by {change:.2g} after {max_halvings} halvings of the step; "
         "the field is too steep: train with more smoothing, or give a fixed step."
     )
     raise RuntimeError(msg)
+
+
+def _change(before: Tensor, after: Tensor) -> float:
+    """Return the largest difference; a particle without mass has log weight -inf in both."""
+    difference = torch.where(before == after, torch.zeros_like(before), (before - after).abs())
+    # max() would pass over a NaN in a comparison
+    return float(difference.max()) if bool(torch.isfinite(difference).all()) else math.inf
 
 
 def _rk4_step(

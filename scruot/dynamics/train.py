@@ -253,4 +253,5 @@ def _deferred_interrupt() -> Iterator[threading.Event]:
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, previous)
+        # None: the handler before was not installed from Python
+        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)

@@ -80,6 +80,8 @@ def read_obs(adata: AnnData, key: str, what: str) -> pd.Series:
             f"No {what} {key!r} in obs (found {sorted(map(str, adata.obs.columns))})."
             f"{did_you_mean(key, map(str, adata.obs.columns))}"
         )
+        if what == "time column":
+            msg += " Name the column with time_key."
         raise KeyError(msg)
     return adata.obs[key]
 

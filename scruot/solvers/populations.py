@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 # largest log error of a population that is taken for one of the regression
 _TOLERABLE = math.log(1.25)
 
-# cells of the first cloud that are simulated
-_MAX_CELLS = 4000
+# cells that are simulated at once
+_CHUNK = 16_384
 
 
 def match_populations(field: Field, clouds: Snapshots, *, step: float = 0.05) -> list[float]:
@@ -44,8 +44,8 @@ def match_populations(field: Field, clouds: Snapshots, *, step: float = 0.05) ->
     interval is more than a quarter. That is no error of the regression: cells appear where
     none can come from, which no growth of the others may stand for.
     """
-    every = max(1, math.ceil(len(clouds.x[0]) / _MAX_CELLS))
-    x, w = clouds.x[0][::every], clouds.weights[0][::every]
+    x, w = clouds.x[0], clouds.weights[0]
+    log_w = (w / w.sum()).float().log()
 
     def rates(t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         out = field(t, state)
@@ -54,8 +54,11 @@ def match_populations(field: Field, clouds: Snapshots, *, step: float = 0.05) ->
     # an offset that is the same for all cells does not move them: one pass is exact
     field.set_growth_offset(torch.zeros_like(field.growth_offset))
     with torch.no_grad():
-        _, logs = integrate_flow(rates, x, (w / w.sum()).float().log(), list(clouds.times), step)
-    simulated = logs.cpu().double().logsumexp(1).tolist()
+        parts = [
+            integrate_flow(rates, x_part, w_part, list(clouds.times), step)[1]
+            for x_part, w_part in zip(x.split(_CHUNK), log_w.split(_CHUNK), strict=True)
+        ]
+    simulated = torch.cat(parts, dim=1).cpu().double().logsumexp(1).tolist()
     error = [math.log(m) - s for m, s in zip(clouds.masses, simulated, strict=True)]
     missing = [after - before for before, after in pairwise(error)]
     far = [k for k, m in enumerate(missing) if abs(m) > _TOLERABLE]

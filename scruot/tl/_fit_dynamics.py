@@ -84,7 +84,8 @@ def fit_dynamics(
     device
         ``"auto"`` (cuda, mps or cpu, in that order), or a device of torch.
     random_state
-        Seed. The same call on the same device gives the same bits.
+        Seed. The same call on the same CPU gives the same bits; on a GPU sums may be taken in
+        another order.
     key_added
         Prefix of all slots, so that several fits live side by side; ``"dynamics"`` by default.
     checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -20,6 +21,8 @@ from scruot.tl._fitted import read_fitted
 from scruot.tl._start import Beginning, Start, begin
 
 _DIRECTIONS = ("forward", "backward")
+
+logger = logging.getLogger(__name__)
 
 
 def simulate(
@@ -167,6 +170,15 @@ def _grid(
             f"where the cells start. Fitted times: {list(model.times)}."
         )
         raise ValueError(msg)
+    if grid.min() < model.times[0] or grid.max() > model.times[-1]:
+        logger.warning(
+            "Simulating from %g to %g, beyond the fitted times %g to %g: what the model says "
+            "there rests on no data.",
+            grid[0],
+            grid[-1],
+            model.times[0],
+            model.times[-1],
+        )
     if begins is not None and abs(grid[0] - begins) > 1e-9 * model.scale.time:
         msg = (
             f"The start cells are at time {begins:g}, but the simulation would begin at "

@@ -15,7 +15,7 @@ from scruot.transport.coupling import Coupling
 __all__ = ["auto_delta", "static_floor"]
 
 # delta in units of the distance at which nearly all cells have a partner
-_REACH = 1.6
+_REACH = 1.45
 _QUANTILE = 0.99
 # delta in units of the sampling noise per coordinate
 _NOISE = 28.0
@@ -27,16 +27,16 @@ def auto_delta(xs: Sequence[Tensor], weights: Sequence[Tensor] | None = None) ->
 
     The larger of two lengths:
 
-    * 1.6 times the 99 % quantile of nearest-partner distances: of every cell to the nearest cell
+    * 1.45 times the 99 % quantile of nearest-partner distances: of every cell to the nearest cell
       of the next and of the previous snapshot, each interval and direction with the same total
-      weight. Moving is then cheaper than death and birth (:math:`\pi\delta`) up to five times the
+      weight. Moving is then cheaper than death and birth (:math:`\pi\delta`) up to four and a half times the
       distance at which all but one cell in a hundred have a partner.
     * 28 times the spacing of the cells per coordinate: the root mean square distance to the
       nearest neighbour in the own snapshot over :math:`\sqrt d`. Where snapshots overlap, partners
       are apart by no more than the noise of sampling, which must not be explained by growth.
 
-    Both constants are empirical: chosen on three published data sets, where the rule comes to 1.0,
-    1.8 and 1.0 times the lengths that were set by hand there. Neither length uses another scale,
+    Both constants are empirical: chosen on three published data sets, where the rule comes to 0.9,
+    1.6 and 1.0 times the lengths that were set by hand there. Neither length uses another scale,
     so ``auto_delta`` of ``c * x`` is ``c`` times that of ``x``. Per snapshot about 2000 evenly
     spaced cells ask for their neighbours. Larger values mean less variable growth.
 
@@ -49,7 +49,7 @@ def auto_delta(xs: Sequence[Tensor], weights: Sequence[Tensor] | None = None) ->
 
     Returns
     -------
-    ``delta`` in the units of the coordinates. Where both lengths vanish, 1.6 times the root mean
+    ``delta`` in the units of the coordinates. Where both lengths vanish, 1.45 times the root mean
     square spread of the cells; where this vanishes too, 1.
 
     Raises
@@ -62,7 +62,7 @@ def auto_delta(xs: Sequence[Tensor], weights: Sequence[Tensor] | None = None) ->
     >>> import torch
     >>> x = torch.zeros(4, 2)
     >>> round(auto_delta([x, x + torch.tensor([3.0, 4.0])]), 4)
-    8.0
+    7.25
     """
     if len(xs) < 2:
         msg = f"Found {len(xs)} snapshot(s), expected at least two to measure distances between."

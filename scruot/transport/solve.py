@@ -11,6 +11,7 @@ from scruot._messages import unknown
 from scruot.transport.blurred import solve_blurred
 from scruot.transport.coupling import Coupling
 from scruot.transport.exact import SparsePlan, prune, solve_exact
+from scruot.transport.frank_wolfe import solve_frank_wolfe
 from scruot.transport.hierarchical import entropic_on_candidates, solve_hierarchical
 from scruot.transport.reduction import Problem, reduce_problem, restore
 from scruot.transport.sinkhorn import DenseCost, anneal, typical_cost
@@ -18,6 +19,9 @@ from scruot.transport.sinkhorn import DenseCost, anneal, typical_cost
 __all__ = ["wfr_coupling"]
 
 _MOST_CHECKED = 4_000_000_000  # pairs; a pass over them takes about a minute on one core
+# from this size of the smaller cloud on, steps of the network simplex are cheaper than of Newton
+_MOST_NEWTON = 1500
+_ENOUGH = 1e-3  # relative gap with which the former are content
 _METHODS = ("auto", "exact", "hierarchical")
 
 
@@ -147,6 +151,10 @@ def _solve(
     if eps > 0:
         return solve_blurred(costs, a, b, eps=eps, kept_mass=kept_mass), "blurred"
     if costs.whole:
+        if min(costs.shape) > _MOST_NEWTON:
+            found = solve_frank_wolfe(costs, a, b)
+            if found.primal - found.dual <= _ENOUGH * max(found.primal, 1e-9):
+                return prune(found, costs, a, b), "exact"
         cost = costs.matrix()
         first = typical_cost(cost)
         _, psi = anneal(DenseCost(cost), a, b, first=first, last=0.003 * first)

@@ -77,6 +77,23 @@ def test_adaptive_steps_reach_their_tolerance():
     torch.testing.assert_close(log_w[-1], exact(2.0)[1], rtol=0, atol=1e-8)
 
 
+def test_adaptive_steps_give_up_at_once_where_states_explode():
+    calls = []
+
+    def explosive(t, x):
+        calls.append(1)
+        return x**3, x.new_zeros(len(x))
+
+    with pytest.raises(RuntimeError, match="leave the finite numbers"):
+        integrate_flow_adaptively(explosive, X0, LOG_W, [0.0, 5.0])
+    assert len(calls) <= 4 * (50 + 100)
+
+
+def test_adaptive_steps_allow_particles_without_mass():
+    _, log_w = integrate_flow_adaptively(driven, X0, LOG_W.log(), [0.0, 1.0])
+    assert float(log_w[-1, 0]) == -math.inf
+
+
 def test_adaptive_steps_give_up_on_a_jump():
     def jump(t, x):
         speed = torch.where(t < 0.3217, 50.0, -50.0).to(x)

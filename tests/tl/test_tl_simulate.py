@@ -39,8 +39,9 @@ def test_every_trajectory_has_a_row_per_time(drifting, law):
     }
 
 
-def test_cells_follow_the_law_also_at_times_never_observed(drifting, law):
+def test_cells_follow_the_law_also_at_times_never_observed(drifting, law, caplog):
     simulated = simulate(drifting, [4.5, 0, 0.25])
+    assert "beyond the fitted times" in caplog.text
     x0 = drifting.obsm["X_pca"][(drifting.obs["time"] == 0).to_numpy()]
     for t in (0, 0.25, 4.5):
         np.testing.assert_allclose(states(simulated, t), x0 + law.velocity * t, atol=1e-5)
