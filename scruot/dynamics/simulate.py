@@ -89,14 +89,14 @@ def integrate_flow_adaptively(
         step /= 2
         fine = integrate_flow(rates, x, log_weights, times, step)
         change = max(_change(a, b) for a, b in zip(coarse, fine, strict=True))
-        if change <= tolerance:
-            return fine
-        if not math.isfinite(change):
+        if not (math.isfinite(change) and bool(torch.isfinite(fine[0]).all())):
             msg = (
                 f"Trajectories leave the finite numbers at a step of {step:.2g} mean intervals: "
                 "the field drives cells away; train with more smoothing, or simulate less far."
             )
             raise RuntimeError(msg)
+        if change <= tolerance:
+            return fine
         coarse = fine
     msg = (
         f"Trajectories still change by {change:.2g} after {max_halvings} halvings of the step; "

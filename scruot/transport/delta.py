@@ -29,8 +29,8 @@ def auto_delta(xs: Sequence[Tensor], weights: Sequence[Tensor] | None = None) ->
 
     * 1.45 times the 99 % quantile of nearest-partner distances: of every cell to the nearest cell
       of the next and of the previous snapshot, each interval and direction with the same total
-      weight. Moving is then cheaper than death and birth (:math:`\pi\delta`) up to four and a half times the
-      distance at which all but one cell in a hundred have a partner.
+      weight. Moving is then cheaper than death and birth (:math:`\pi\delta`) up to four and a half
+      times the distance at which all but one cell in a hundred have a partner.
     * 28 times the spacing of the cells per coordinate: the root mean square distance to the
       nearest neighbour in the own snapshot over :math:`\sqrt d`. Where snapshots overlap, partners
       are apart by no more than the noise of sampling, which must not be explained by growth.
