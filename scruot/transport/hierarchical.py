@@ -27,6 +27,7 @@ _NEAR_CLUSTERS = 8
 _PARTNERS = 16
 _PRICED = 8
 _BLUNTEST, _SHARPEST = 0.4, 0.004  # first and last eps, over the mean cost of best pairs
+_SHARPEST_CARRIED = 0.001  # last eps, over the mean cost at which clusters are coupled
 _SWEEPS, _MOST_SWEEPS = 40, 200  # at each eps, at the last
 _MOST_ROUNDS = 8
 _GAP = 5e-3
@@ -152,7 +153,7 @@ def entropic_on_candidates(
 ) -> Entropic:
     """Find candidate pairs through clusters and solve the entropic problem on them."""
     left, right = cluster(costs.x0, a, seed), cluster(costs.x1, b, seed)
-    coarse_phi, coarse_psi = coarse_potentials(costs, left, right)
+    coarse_phi, coarse_psi, carried = coarse_potentials(costs, left, right)
     phi = reduced_to(costs.x0, right, coarse_psi, costs.delta).amin(1)
     psi = reduced_to(costs.x1, left, coarse_phi, costs.delta).amin(1)
     i, j = best_partners(costs.x0, costs.x1, psi, right, coarse_psi, costs.delta)
@@ -163,8 +164,10 @@ def entropic_on_candidates(
     best = torch.cat([graph.rows(edges.cost, "min"), graph.cols(edges.cost, "min")])
     best = best[torch.isfinite(best)]
     scale = float(best.mean()) if float(best.sum()) > 0 else typical_cost(edges.cost)
-    last = blur * float(best.median()) or _SHARPEST * scale
-    return solve_on_candidates(edges, a, b, _BLUNTEST * scale, last)
+    # where clouds overlap, the cheapest pairs say little of the cost at which mass is carried
+    sharpest = max(_SHARPEST * scale, _SHARPEST_CARRIED * carried)
+    last = blur * float(best.median()) or sharpest
+    return solve_on_candidates(edges, a, b, max(_BLUNTEST * max(scale, carried), last), last)
 
 
 def solve_on_candidates(
@@ -226,11 +229,14 @@ def reduced_to(x: Tensor, other: _Clusters, psi: Tensor, delta: float) -> Tensor
 
 def coarse_potentials(
     costs: CostBlocks, left: _Clusters, right: _Clusters
-) -> tuple[Tensor, Tensor]:
-    """Potentials of the cluster problem."""
+) -> tuple[Tensor, Tensor, float]:
+    """Potentials of the cluster problem, and the mean cost at which its plan carries mass."""
     cost = reachable_cost(squared_distances(left.centre, right.centre), costs.delta)
     first = typical_cost(cost)
-    return anneal(DenseCost(cost), left.mass, right.mass, first=first, last=0.01 * first)
+    last = 0.01 * first
+    phi, psi = anneal(DenseCost(cost), left.mass, right.mass, first=first, last=last)
+    plan = left.mass[:, None] * right.mass * ((phi[:, None] + psi - cost) / last).exp()
+    return phi, psi, float((plan * cost).sum() / plan.sum().clamp_min(1e-300))
 
 
 def best_partners(
