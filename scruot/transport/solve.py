@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 _MOST_CHECKED = 4_000_000_000  # pairs; a pass over them takes about a minute on one core
 # from this size of the smaller cloud on, steps of the network simplex are cheaper than of Newton
-_MOST_NEWTON = 1500
+_MOST_NEWTON = 2000
 _ENOUGH = 1e-3  # relative gap with which the former are content
 _POOR = 0.01  # relative gap that a user hears of
 _METHODS = ("auto", "exact", "hierarchical")
