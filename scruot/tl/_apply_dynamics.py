@@ -62,6 +62,12 @@ def apply_dynamics(
     True
     """
     record = read_record(fitted, key)
+    if adata is fitted:
+        msg = (
+            "adata is the fitted object itself, which has all results already; give new cells as "
+            "adata."
+        )
+        raise ValueError(msg)
     model = read_model(fitted, key)
     check_names(adata)
     check_writable(adata, copy=copy)

@@ -429,6 +429,8 @@ def test_apply_refusals(fitted, other):
         assert same(contents(cells), before)
     with pytest.raises(KeyError, match=r"found no fit at all.*fit_dynamics\(adata\) first"):
         tl.apply_dynamics(other, other)
+    with pytest.raises(ValueError, match="the fitted object itself"):
+        tl.apply_dynamics(fitted, fitted)
 
 
 # damage
