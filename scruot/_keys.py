@@ -11,6 +11,7 @@ from dataclasses import dataclass
 DYNAMICS = "dynamics"
 SIMULATION = "simulation"
 CROSS_VALIDATION = "cross_validation"
+TRANSPORT = "transport"
 
 
 def basis_name(use_rep: str) -> str:
@@ -96,7 +97,69 @@ def slots(key: str | None) -> Slots:
     ValueError
         For a key that h5ad cannot hold.
     """
-    if key is not None and (not isinstance(key, str) or not key or "/" in key):
+    return Slots(DYNAMICS if key is None else _checked(key))
+
+
+@dataclass(frozen=True)
+class TransportSlots:
+    """Names of everything that belongs to one static transport.
+
+    Parameters
+    ----------
+    key
+        ``key_added`` of the transport, ``"transport"`` by default.
+    """
+
+    key: str = TRANSPORT
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.key == TRANSPORT else f"{self.key}_"
+
+    @property
+    def uns(self) -> str:
+        """Couplings, parameters, quality."""
+        return self.key
+
+    @property
+    def growth(self) -> str:
+        """``obs`` column: growth per unit of time, from the masses of the plans' rows."""
+        return f"{self._prefix}transport_growth"
+
+    @property
+    def descendants(self) -> str:
+        """``obs`` column of :func:`scruot.tl.descendants`."""
+        return f"{self._prefix}descendants"
+
+    @property
+    def ancestors(self) -> str:
+        """``obs`` column of :func:`scruot.tl.ancestors`."""
+        return f"{self._prefix}ancestors"
+
+    @property
+    def transition_table(self) -> str:
+        """``uns`` slot of :func:`scruot.tl.transition_table`."""
+        return f"{self._prefix}transition_table"
+
+    @property
+    def ancestor_census(self) -> str:
+        """``uns`` slot of :func:`scruot.tl.ancestor_census`."""
+        return f"{self._prefix}ancestor_census"
+
+
+def transport_slots(key: str | None) -> TransportSlots:
+    """Return the slots of a transport; ``None`` means the default key.
+
+    Raises
+    ------
+    ValueError
+        For a key that h5ad cannot hold.
+    """
+    return TransportSlots(TRANSPORT if key is None else _checked(key))
+
+
+def _checked(key: object) -> str:
+    if not isinstance(key, str) or not key or "/" in key:
         msg = f"Found the key {key!r}; expected a name, not empty and without '/', as in h5ad."
         raise ValueError(msg)
-    return Slots(DYNAMICS if key is None else key)
+    return key

@@ -192,7 +192,9 @@ def check_free(adata: AnnData, slots: Slots) -> None:
     """
     held = adata.uns.get(slots.uns)
     parts = {"spec", "weights", "method"}
-    if held is not None and not (isinstance(held, Mapping) and parts & held.keys()):
+    # a transport has a method, too, but is no fit
+    is_fit = isinstance(held, Mapping) and parts & held.keys() and "couplings" not in held
+    if held is not None and not is_fit:
         msg = (
             f"Found uns[{slots.uns!r}], which is no fit of scruot and would be lost; expected a "
             "free name: give another key_added, or delete the entry."

@@ -1,4 +1,4 @@
-"""Tools: fit, apply, simulate, evaluate."""
+"""Tools: fit, apply, simulate, evaluate; couple snapshots."""
 
 from scruot.tl._apply_dynamics import apply_dynamics
 from scruot.tl._cross_validate import cross_validate
@@ -6,6 +6,7 @@ from scruot.tl._evaluate import evaluate
 from scruot.tl._fit_dynamics import fit_dynamics
 from scruot.tl._project_velocity import project_velocity
 from scruot.tl._simulate import simulate
+from scruot.tl._transport import transport
 
 __all__ = [
     "apply_dynamics",
@@ -14,4 +15,5 @@ __all__ = [
     "fit_dynamics",
     "project_velocity",
     "simulate",
+    "transport",
 ]

@@ -1,0 +1,202 @@
+"""Couplings of consecutive snapshots by the names of their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix, diags
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    r"""Couplings :math:`P^k` from each time to the next, and what follows from them.
+
+    ``P[i, j]`` is the mass at the later time that descends from cell ``i`` and is cell ``j``.
+    Couplings over several intervals are products, :math:`P^0 \mathrm{diag}(1/m^1) P^1` with the
+    masses :math:`m` of the cells in between: a cell of the middle time hands on what it received
+    in the shares of its own row.
+
+    Attributes
+    ----------
+    times
+        Times, shape ``(K + 1,)``, in the user's unit.
+    cells
+        Names of the cells at each time.
+    mass
+        Mass of each cell at each time, before any growth prior.
+    couplings
+        Sparse matrices, ``(n_k, n_{k+1})``, rows and columns in the order of ``cells``.
+    quality
+        One row per interval: see :func:`scruot.tl.transport`.
+    method
+        How the couplings were found.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(50, random_state=0)
+    >>> scruot.tl.transport(adata, "wfr", use_rep="X_genes", progress=False)
+    >>> transport = scruot.get.transport(adata)
+    >>> transport.coupling(0, 4).n_obs == len(transport.cells[0])
+    True
+    """
+
+    times: NDArray[np.float64]
+    cells: tuple[pd.Index, ...]
+    mass: tuple[NDArray[np.float64], ...]
+    couplings: tuple[csr_matrix, ...]
+    quality: pd.DataFrame
+    method: str
+
+    def index(self, time: float) -> int:
+        """Return the position of a time.
+
+        Raises
+        ------
+        ValueError
+            For a time that is none of the transport's.
+        """
+        found = np.flatnonzero(self.times == _number(time))
+        if len(found) == 0:
+            msg = f"Found time {time!r}; expected one of {self.times.tolist()}."
+            raise ValueError(msg)
+        return int(found[0])
+
+    def span(self, source_time: float, target_time: float) -> tuple[int, int]:
+        """Return the positions of two times, the first before the second.
+
+        Raises
+        ------
+        ValueError
+            For any others.
+        """
+        first, last = self.index(source_time), self.index(target_time)
+        if first >= last:
+            msg = (
+                f"Found source_time={source_time!r} and target_time={target_time!r}; expected the "
+                "source before the target."
+            )
+            raise ValueError(msg)
+        return first, last
+
+    def coupling(self, source_time: float, target_time: float) -> AnnData:
+        """Return the coupling of any two times, composed, with the names of the cells.
+
+        Composed couplings fill up: where memory is short, :meth:`push` and :meth:`pull` do
+        without them.
+
+        Parameters
+        ----------
+        source_time, target_time
+            Two of ``times``, the earlier first.
+
+        Returns
+        -------
+        Sparse ``X`` with source cells as ``obs_names`` and target cells as ``var_names``.
+        """
+        first, last = self.span(source_time, target_time)
+        matrix = self.couplings[first].copy()
+        for k in range(first + 1, last):
+            matrix = (matrix @ diags(1 / self.mass[k])) @ self.couplings[k]
+        return AnnData(
+            csr_matrix(matrix),
+            obs=pd.DataFrame(index=self.cells[first].astype(str)),
+            var=pd.DataFrame(index=self.cells[last].astype(str)),
+        )
+
+    def push(
+        self,
+        mass: ArrayLike | pd.Series | None = None,
+        *,
+        source_time: float,
+        target_time: float,
+    ) -> pd.Series:
+        """Carry mass forward: where descendants are.
+
+        Parameters
+        ----------
+        mass
+            Mass of each cell of ``source_time`` that is followed: an array in the order of
+            ``cells``, or a series by cell names (others count 0). By default all of it.
+        source_time, target_time
+            Two of ``times``, the earlier first.
+
+        Returns
+        -------
+        Mass at the cells of ``target_time`` that descends from it.
+        """
+        first, last = self.span(source_time, target_time)
+        carried = self._given(mass, first)
+        for k in range(first, last):
+            carried = self.couplings[k].T @ (carried / self.mass[k])
+        return pd.Series(carried, index=self.cells[last])
+
+    def pull(
+        self,
+        mass: ArrayLike | pd.Series | None = None,
+        *,
+        source_time: float,
+        target_time: float,
+    ) -> pd.Series:
+        """Trace mass back: where ancestors are.
+
+        Parameters
+        ----------
+        mass
+            Mass of each cell of ``target_time`` that is traced, as in :meth:`push`. By default
+            all of it.
+        source_time, target_time
+            Two of ``times``, the earlier first.
+
+        Returns
+        -------
+        Mass, at ``target_time``, that descends from each cell of ``source_time``.
+        """
+        first, last = self.span(source_time, target_time)
+        traced = self._given(mass, last)
+        for k in range(last - 1, first - 1, -1):
+            traced = self.couplings[k] @ (traced / self.mass[k + 1])
+        return pd.Series(traced, index=self.cells[first])
+
+    def growth(self, interval: int) -> pd.Series:
+        """Return growth per unit of time over an interval, ``log(row mass / mass) / duration``.
+
+        A cell without descendants has minus infinity.
+        """
+        leaving = np.asarray(self.couplings[interval].sum(axis=1)).ravel()
+        with np.errstate(divide="ignore"):
+            ratio = np.log(leaving / self.mass[interval])
+        duration = self.times[interval + 1] - self.times[interval]
+        return pd.Series(ratio / duration, index=self.cells[interval])
+
+    def _given(self, mass: ArrayLike | pd.Series | None, k: int) -> NDArray[np.float64]:
+        if mass is None:
+            return self.mass[k].copy()
+        if isinstance(mass, (pd.Series, Mapping)):
+            series = pd.Series(mass)
+            strange = ~series.index.isin(self.cells[k])
+            if strange.any():
+                msg = (
+                    f"Found {int(strange.sum())} names that are no cells of time {self.times[k]:g} "
+                    f"(first: {series.index[strange][0]!r}); expected some of its cells."
+                )
+                raise KeyError(msg)
+            return series.reindex(self.cells[k], fill_value=0.0).to_numpy(dtype=np.float64)
+        values = np.asarray(mass, dtype=np.float64)
+        if values.shape != self.mass[k].shape:
+            msg = f"Found mass of shape {values.shape}; expected {self.mass[k].shape}."
+            raise ValueError(msg)
+        return values
+
+
+def _number(time: Any) -> float:
+    try:
+        return float(time)
+    except (TypeError, ValueError):
+        return float("nan")
