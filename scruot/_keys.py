@@ -158,6 +158,48 @@ def transport_slots(key: str | None) -> TransportSlots:
     return TransportSlots(TRANSPORT if key is None else _checked(key))
 
 
+@dataclass(frozen=True)
+class PriorSlots:
+    """Names of everything that belongs to one growth prior.
+
+    Parameters
+    ----------
+    key
+        ``key_added`` of the prior, none by default.
+    """
+
+    key: str | None = None
+
+    def _named(self, name: str) -> str:
+        return name if self.key is None else f"{self.key}_{name}"
+
+    @property
+    def growth(self) -> str:
+        """``obs`` column, growth per unit of time, and ``uns`` entry, how it was made."""
+        return self._named("growth_prior")
+
+    @property
+    def birth_score(self) -> str:
+        """``obs`` column: proliferation."""
+        return self._named("birth_score")
+
+    @property
+    def death_score(self) -> str:
+        """``obs`` column: apoptosis."""
+        return self._named("death_score")
+
+
+def prior_slots(key: str | None) -> PriorSlots:
+    """Return the slots of a growth prior; ``None`` means the default names.
+
+    Raises
+    ------
+    ValueError
+        For a key that h5ad cannot hold.
+    """
+    return PriorSlots(None if key is None else _checked(key))
+
+
 def _checked(key: object) -> str:
     if not isinstance(key, str) or not key or "/" in key:
         msg = f"Found the key {key!r}; expected a name, not empty and without '/', as in h5ad."

@@ -1,3 +1,5 @@
-"""Preparation of cells before a fit; so far scanpy's own ``pp`` is all that is needed."""
+"""Preparation of cells: what scanpy's own ``pp`` does not have."""
 
-__all__: list[str] = []
+from scruot.pp._growth_prior import growth_prior
+
+__all__ = ["growth_prior"]
