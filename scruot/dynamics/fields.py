@@ -88,8 +88,8 @@ class Field(nn.Module):
         }
         self.time = TimeFeatures(span, n_frequencies).to(device)
         sizes = [dim + self.time.size] + [width] * depth
-        self.trunk = nn.ModuleList(_linear(a, b, generator, device) for a, b in pairwise(sizes))
-        self.head = _linear(width, sum(heads.values()), generator, device)
+        self.trunk = nn.ModuleList(make_linear(a, b, generator, device) for a, b in pairwise(sizes))
+        self.head = make_linear(width, sum(heads.values()), generator, device)
         self.names = list(heads)
         self.sizes = list(heads.values())
         # targets are learned in units of their own mean and spread
@@ -141,9 +141,10 @@ class Ensemble(nn.Module):
         return {k: torch.stack([o[k] for o in outputs]).mean(0) for k in outputs[0]}
 
 
-def _linear(
+def make_linear(
     n_in: int, n_out: int, generator: torch.Generator | None, device: torch.device | None
 ) -> nn.Linear:
+    """Return a linear layer with torch's usual initial weights, drawn with ``generator``."""
     # nn.Linear would draw from the global generator; skip_init leaves the weights to us
     # and with device=None would leave them on the meta device
     device = torch.device("cpu") if device is None else device

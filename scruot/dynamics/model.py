@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scruot.dynamics.fields import Ensemble
+from scruot.dynamics.noise import Noise
 from scruot.dynamics.simulate import (
     Trajectories,
     integrate_flow,
@@ -42,7 +43,11 @@ class Dynamics:
     times, masses
         Observed times, and the observed population at each, relative to the first.
     sigma
-        Noise in units of ``field``; 0 for a deterministic model.
+        Noise in units of ``field``, one number or one per coordinate; 0 for a deterministic
+        model.
+    sigma_profile
+        Factor on ``sigma`` at every one of ``times``, linear in between and constant outside;
+        empty for noise that is the same at all times.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Dynamics:
         times: tuple[float, ...],
         masses: tuple[float, ...],
         sigma: float | tuple[float, ...] = 0.0,
+        sigma_profile: tuple[float, ...] = (),
         device: torch.device | None = None,
     ) -> None:
         self.field = field.eval()
@@ -65,7 +71,7 @@ class Dynamics:
         self.masses = masses
         self.device = torch.device("cpu") if device is None else device
         self.field.to(self.device)
-        self._sigma = sigma
+        self._noise = Noise(sigma, sigma_profile, tuple(scale.time_in(t) for t in times))
 
     @property
     def dim(self) -> int:
@@ -74,20 +80,28 @@ class Dynamics:
 
     @property
     def sigma(self) -> float | np.ndarray:
-        """Noise per square root of the user's time, one number or one per coordinate."""
-        if isinstance(self._sigma, float):
-            return self.scale.sigma_out(self._sigma)
-        return np.array([self.scale.sigma_out(s) for s in self._sigma])
+        """Noise per square root of the user's time, one number or one per coordinate.
+
+        To be multiplied by ``sigma_profile`` where noise changes in time.
+        """
+        if isinstance(self.scaled_sigma, tuple):
+            return np.array([self.scale.sigma_out(s) for s in self.scaled_sigma])
+        return self.scale.sigma_out(self.scaled_sigma)
+
+    @property
+    def sigma_profile(self) -> tuple[float, ...]:
+        """Factor on the noise at every observed time; empty where it does not change."""
+        return self._noise.profile
 
     @property
     def scaled_sigma(self) -> float | tuple[float, ...]:
         """Noise in the units of ``field``."""
-        return self._sigma
+        return self._noise.sigma
 
     @property
     def stochastic(self) -> bool:
         """Whether the model has noise."""
-        return bool(np.any(np.asarray(self._sigma) > 0))
+        return bool(self._noise)
 
     @property
     def n_models(self) -> int:
@@ -188,9 +202,8 @@ class Dynamics:
 
         with torch.no_grad():
             if stochastic:
-                sigma = torch.as_tensor(self._sigma, dtype=start.dtype, device=self.device)
                 x, log_w = integrate_sde(
-                    rates, start, mass.log(), grid, h, sigma.expand(self.dim), random_state
+                    rates, start, mass.log(), grid, h, self._noise.at, random_state
                 )
             elif step == "adaptive":
                 x, log_w = integrate_flow_adaptively(rates, start, mass.log(), grid)
@@ -275,19 +288,18 @@ class Dynamics:
         """Return quantities in scaled units; velocity and drift follow from one another here."""
         if spread and isinstance(self.field, Ensemble):
             # derived for each member first: a spread of sums is no sum of spreads
-            each = [self._completed(member(t, x), x, wanted) for member in self.field.members]
+            each = [self._completed(member(t, x), t, x, wanted) for member in self.field.members]
             return {k: torch.stack([out[k] for out in each]).std(0) for k in wanted}
-        return self._completed(self.field(t, x), x, wanted)
+        return self._completed(self.field(t, x), t, x, wanted)
 
     def _completed(
-        self, out: dict[str, Tensor], x: Tensor, wanted: tuple[str, ...]
+        self, out: dict[str, Tensor], t: Tensor, x: Tensor, wanted: tuple[str, ...]
     ) -> dict[str, Tensor]:
         if "growth" in wanted and "growth" not in out:
             out["growth"] = x.new_zeros(len(x))
         half_noise: float | Tensor = 0.0
         if self.stochastic:
-            sigma = torch.as_tensor(self._sigma, dtype=x.dtype, device=x.device)
-            half_noise = sigma**2 / 2 * out["score"]
+            half_noise = self._noise.at(t, x) ** 2 / 2 * out["score"]
         if "velocity" in wanted and "velocity" not in out:
             out["velocity"] = out["drift"] - half_noise
         if "drift" in wanted and "drift" not in out:

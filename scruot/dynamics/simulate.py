@@ -19,6 +19,10 @@ Rates = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Displacement (n, d) and growth (n,) per unit time at times (n,) and states (n, d)."""
 
 
+Rate = Callable[[Tensor, Tensor], Tensor]
+"""One of both, or the noise (n, d), at times (n,) and states (n, d)."""
+
+
 @dataclass(frozen=True)
 class Trajectories:
     """Weighted particles at several times.
@@ -134,7 +138,7 @@ class _WeightedSDE(torch.nn.Module):
     noise_type = "diagonal"
     sde_type = "ito"
 
-    def __init__(self, rates: Rates, sigma: Tensor) -> None:
+    def __init__(self, rates: Rates, sigma: Tensor | Rate) -> None:
         super().__init__()
         self.rates = rates
         self.sigma = sigma
@@ -145,7 +149,11 @@ class _WeightedSDE(torch.nn.Module):
         return torch.cat([drift, growth[:, None]], dim=1)
 
     def g(self, t: Tensor, y: Tensor) -> Tensor:
-        return torch.cat([self.sigma, self.sigma.new_zeros(1)]).expand(len(y), -1)
+        if isinstance(self.sigma, Tensor):
+            return torch.cat([self.sigma, self.sigma.new_zeros(1)]).expand(len(y), -1)
+        x = y[:, :-1]
+        sigma = self.sigma(x.new_full((len(x),), float(t)), x)
+        return torch.cat([sigma, sigma.new_zeros(len(y), 1)], dim=1)
 
 
 def integrate_sde(
@@ -154,14 +162,14 @@ def integrate_sde(
     log_weights: Tensor,
     times: list[float],
     step: float,
-    sigma: Tensor,
+    sigma: Tensor | Rate,
     entropy: int,
 ) -> tuple[Tensor, Tensor]:
     """Integrate ``dX = b dt + sigma dW``, ``d log w = g dt`` forwards by Euler-Maruyama.
 
-    ``sigma`` has shape (d,); ``entropy`` fixes the Brownian path. Each stretch between two
-    times is cut into equal steps of at most ``step``: torchsde would interpolate between
-    steps that miss a time, and lose part of the noise there.
+    ``sigma`` has shape (d,), or is a function of times and states; ``entropy`` fixes the
+    Brownian path. Each stretch between two times is cut into equal steps of at most ``step``:
+    torchsde would interpolate between steps that miss a time, and lose part of the noise there.
     """
     y = torch.cat([x, log_weights[:, None]], dim=1)
     path = [y]

@@ -65,6 +65,11 @@ class Fit:
         Figures of the fit, e.g. the static floor of the action.
     sigma
         Noise in scaled units.
+    sigma_profile
+        Factor on it at every observed time; empty for 1 at all times.
+    learns
+        What ``field`` returns, where that depends on the parameters; ``None`` for all that the
+        method learns.
     """
 
     field: nn.Module
@@ -72,6 +77,8 @@ class Fit:
     history: Mapping[str, list[float]] = field(default_factory=dict)
     quality: Mapping[str, float] = field(default_factory=dict)
     sigma: float | tuple[float, ...] = 0.0
+    sigma_profile: tuple[float, ...] = ()
+    learns: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

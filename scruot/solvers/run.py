@@ -84,10 +84,11 @@ def fit_snapshots(
         field,
         scale,
         method=solver.name,
-        learns=solver.learns,
+        learns=solver.learns if fits[0].learns is None else fits[0].learns,
         times=snapshots.times,
         masses=snapshots.masses,
         sigma=fits[0].sigma,
+        sigma_profile=fits[0].sigma_profile,
         device=device,
     )
     first = fits[0]
@@ -105,6 +106,8 @@ def to_arrays(dynamics: Dynamics) -> tuple[str, dict[str, np.ndarray]]:
         "times": list(dynamics.times),
         "masses": list(dynamics.masses),
         "sigma": dynamics.scaled_sigma,
+        "sigma_profile": list(dynamics.sigma_profile),
+        "learns": list(dynamics.learns),
     }
     weights = {k: v.detach().cpu().numpy() for k, v in field.state_dict().items()}
     return json.dumps(spec), weights
@@ -136,10 +139,12 @@ def from_arrays(
             field,
             Scale(**scale),
             method=solver.name,
-            learns=solver.learns,
+            # models written before these two were stored have neither
+            learns=tuple(spec.get("learns", solver.learns)),
             times=tuple(spec["times"]),
             masses=tuple(spec["masses"]),
             sigma=tuple(sigma) if isinstance(sigma, list) else sigma,
+            sigma_profile=tuple(spec.get("sigma_profile", ())),
             device=device,
         )
     except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
