@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 from scruot.dynamics.device import resolve_device
 from scruot.dynamics.model import Dynamics
+from scruot.io.cellrank import couplings_by_category, row_stochastic
 from scruot.io.couplings import read_transport
 from scruot.io.store import fitted_representation, read_model, read_record
 from scruot.io.transport import Transport
 
-__all__ = ["dynamics", "transport"]
+__all__ = ["cellrank_couplings", "dynamics", "transition_matrix", "transport"]
 
 
 def dynamics(adata: AnnData, key: str | None = None, *, device: str = "cpu") -> Dynamics:
@@ -87,3 +91,86 @@ def transport(adata: AnnData, key: str | None = None) -> Transport:
     True
     """
     return read_transport(adata, key)
+
+
+def cellrank_couplings(
+    adata: AnnData, key: str | None = None, *, time_key: str | None = None
+) -> dict[tuple[Any, Any], AnnData]:
+    """Return couplings as CellRank's ``RealTimeKernel`` takes them.
+
+    Parameters
+    ----------
+    adata
+        AnnData that holds the transport, with all its cells and no others.
+    key
+        ``key_added`` of the transport.
+    time_key
+        Column of ``obs`` with the times as numbers that CellRank will read; by default the column
+        of the transport. CellRank wants it to be categorical:
+        ``adata.obs["day"] = adata.obs["day"].astype("category")``.
+
+    Returns
+    -------
+    ``{(time, next_time): coupling}`` by the categories of the column, for consecutive times. Each
+    is a copy (CellRank changes it in place), sparse, with the cells in the order of ``adata``.
+
+    Raises
+    ------
+    KeyError
+        When there is no such transport or column.
+    ValueError
+        When the column has no numbers or other times than the transport, or ``adata`` other cells.
+
+    Notes
+    -----
+    CellRank divides each row by its sum, so growth is lost: in its fate probabilities a cell
+    counts once however many descendants it has.
+
+    References
+    ----------
+    Weiler et al. (2024), CellRank 2, Nature Methods 21.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(50, random_state=0)
+    >>> scruot.tl.transport(adata, "wfr", use_rep="X_genes", progress=False)
+    >>> sorted(scruot.get.cellrank_couplings(adata))[0]
+    (0.0, 1.0)
+    """
+    return couplings_by_category(adata, key, time_key)
+
+
+def transition_matrix(adata: AnnData, key: str | None = None) -> csr_matrix:
+    """Return a transport as one matrix of transition probabilities between all cells.
+
+    Parameters
+    ----------
+    adata
+        AnnData that holds the transport, with all its cells.
+    key
+        ``key_added`` of the transport.
+
+    Returns
+    -------
+    Sparse matrix, ``(n_obs, n_obs)``, rows sum to 1: from each cell to its descendants at the
+    next time. Cells of the last time, without descendants or outside the transport stay where
+    they are. It fits CellRank's ``PrecomputedKernel``; as there, growth is lost.
+
+    Raises
+    ------
+    KeyError
+        When there is no such transport.
+    ValueError
+        When ``adata`` lacks cells of the transport.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(50, random_state=0)
+    >>> scruot.tl.transport(adata, "wfr", use_rep="X_genes", progress=False)
+    >>> matrix = scruot.get.transition_matrix(adata)
+    >>> matrix.shape == (adata.n_obs, adata.n_obs), round(float(matrix.sum(axis=1).min()), 6)
+    (True, 1.0)
+    """
+    return row_stochastic(adata, key)

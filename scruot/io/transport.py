@@ -134,7 +134,7 @@ class Transport:
         first, last = self.span(source_time, target_time)
         carried = self._given(mass, first)
         for k in range(first, last):
-            carried = self.couplings[k].T @ (carried / self.mass[k])
+            carried = self.step(carried, k)
         return pd.Series(carried, index=self.cells[last])
 
     def pull(
@@ -161,8 +161,16 @@ class Transport:
         first, last = self.span(source_time, target_time)
         traced = self._given(mass, last)
         for k in range(last - 1, first - 1, -1):
-            traced = self.couplings[k] @ (traced / self.mass[k + 1])
+            traced = self.step_back(traced, k)
         return pd.Series(traced, index=self.cells[first])
+
+    def step(self, mass: NDArray[np.float64], interval: int) -> NDArray[np.float64]:
+        """Push masses, shape ``(n_k,)`` or several as ``(n_k, sets)``, over one interval."""
+        return self.couplings[interval].T @ (mass.T / self.mass[interval]).T
+
+    def step_back(self, mass: NDArray[np.float64], interval: int) -> NDArray[np.float64]:
+        """Pull masses, shape ``(n_{k+1},)`` or ``(n_{k+1}, sets)``, over one interval."""
+        return self.couplings[interval] @ (mass.T / self.mass[interval + 1]).T
 
     def growth(self, interval: int) -> pd.Series:
         """Return growth per unit of time over an interval, ``log(row mass / mass) / duration``.

@@ -1,19 +1,27 @@
-"""Tools: fit, apply, simulate, evaluate; couple snapshots."""
+"""Tools: fit, apply, simulate, evaluate; couple snapshots, trace lineages."""
 
 from scruot.tl._apply_dynamics import apply_dynamics
 from scruot.tl._cross_validate import cross_validate
+from scruot.tl._descent import ancestors, descendants
 from scruot.tl._evaluate import evaluate
 from scruot.tl._fit_dynamics import fit_dynamics
+from scruot.tl._import_couplings import import_couplings
 from scruot.tl._project_velocity import project_velocity
 from scruot.tl._simulate import simulate
+from scruot.tl._transitions import ancestor_census, transition_table
 from scruot.tl._transport import transport
 
 __all__ = [
+    "ancestor_census",
+    "ancestors",
     "apply_dynamics",
     "cross_validate",
+    "descendants",
     "evaluate",
     "fit_dynamics",
+    "import_couplings",
     "project_velocity",
     "simulate",
+    "transition_table",
     "transport",
 ]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from scipy.special import xlogy
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -77,9 +79,27 @@ def figures(
 ) -> dict[str, Any]:
     """Return the row of the quality table of one interval."""
     start, end = (m.double().cpu().numpy() for m in masses)
+    return {
+        **plan_figures(matrix, spans=spans, masses=(start, end)),
+        "primal": plan.primal,
+        "dual": plan.dual,
+        "gap": plan.gap,
+        "certified": bool(plan.certified),
+        "converged": True,
+        "solver": plan.method,
+    }
+
+
+def plan_figures(
+    matrix: csr_matrix,
+    *,
+    spans: tuple[float, float],
+    masses: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> dict[str, Any]:
+    """Return what the quality table says of any matrix of masses."""
+    start, end = masses
     leaving = np.asarray(matrix.sum(axis=1)).ravel()
     arriving = np.asarray(matrix.sum(axis=0)).ravel()
-    targets = plan.effective_targets().double().cpu().numpy()
     return {
         "start": spans[0],
         "end": spans[1],
@@ -89,13 +109,15 @@ def figures(
         "mass_target": float(end.sum()),
         "moved": float(matrix.sum()),
         "childless": float(start[leaving == 0].sum() / start.sum()),
-        "unexplained": float(1 - np.minimum(arriving, end).sum() / end.sum()),
-        "effective_targets": float(np.average(targets, weights=leaving)),
+        "unexplained": max(0.0, float(1 - np.minimum(arriving, end).sum() / end.sum())),
+        "effective_targets": _effective_targets(matrix, leaving),
         "entries": int(matrix.nnz),
-        "primal": plan.primal,
-        "dual": plan.dual,
-        "gap": plan.gap,
-        "certified": bool(plan.certified),
-        "converged": True,
-        "solver": plan.method,
     }
+
+
+def _effective_targets(matrix: csr_matrix, leaving: NDArray[np.float64]) -> float:
+    """Return the exponential of the entropy of a row, mean over the moved mass."""
+    share = matrix.data / np.repeat(leaving, np.diff(matrix.indptr))
+    terms = csr_matrix((-xlogy(share, share), matrix.indices, matrix.indptr), shape=matrix.shape)
+    entropy = np.asarray(terms.sum(axis=1)).ravel()
+    return float(np.average(np.exp(entropy), weights=leaving))

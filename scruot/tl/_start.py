@@ -12,9 +12,9 @@ import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scruot._messages import did_you_mean
 from scruot.io.read import read_obs
 from scruot.tl._fitted import FittedCells
+from scruot.tl._selection import as_array, positions
 
 Start = str | Sequence[str] | NDArray[Any] | pd.Series | pd.DataFrame | torch.Tensor | None
 
@@ -77,39 +77,15 @@ def begin(adata: AnnData, cells: FittedCells, start: Start, *, backward: bool) -
             msg = f"obs[{start!r}] has dtype {column.dtype}; expected booleans, True: start here."
             raise ValueError(msg)
         return _cells(adata, cells, np.flatnonzero(column.to_numpy(dtype=bool)))
-    values = _array(start)
+    values = as_array(start)
     if values.ndim == 1 and values.dtype == bool:
         if len(values) != adata.n_obs:
             msg = f"Found a mask of {len(values)} cells; expected one of all {adata.n_obs} cells."
             raise ValueError(msg)
         return _cells(adata, cells, np.flatnonzero(values))
     if values.ndim == 1 and all(isinstance(name, str) for name in values):
-        return _cells(adata, cells, _positions(adata, values))
+        return _cells(adata, cells, positions(adata, values, "start"))
     return _coordinates(values, cells.model.dim)
-
-
-def _array(start: Any) -> NDArray[Any]:
-    if isinstance(start, torch.Tensor):
-        return start.detach().cpu().numpy()
-    if isinstance(start, pd.Series) and pd.api.types.is_bool_dtype(start.dtype):
-        return start.to_numpy(dtype=bool)
-    if isinstance(start, (pd.Series, pd.DataFrame)):
-        return start.to_numpy()
-    if isinstance(start, pd.Index):
-        return start.to_numpy(dtype=object)
-    return np.asarray(start)
-
-
-def _positions(adata: AnnData, names: NDArray[Any]) -> NDArray[np.integer]:
-    rows = adata.obs_names.get_indexer(pd.Index(names.astype(object)))
-    if (rows < 0).any():
-        unknown = [str(name) for name in names[rows < 0]]
-        hint = did_you_mean(unknown[0], adata.obs_names)
-        msg = (
-            f"Found {len(unknown)} names of start that are no cells (first: {unknown[0]!r}).{hint}"
-        )
-        raise KeyError(msg)
-    return rows
 
 
 def _cells(adata: AnnData, cells: FittedCells, rows: NDArray[np.integer]) -> Beginning:

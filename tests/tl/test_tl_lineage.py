@@ -1,0 +1,237 @@
+"""Descendants, ancestors, transition tables and census: small known answers, and identities."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+import scruot
+
+# two cells, then three, then two: cell b doubles, its daughters c1 and c2 merge with the other line
+FIRST = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+SECOND = np.array([[1.0, 0.0], [0.25, 0.75], [0.0, 1.0]])
+NAMES = ["a1", "a2", "b1", "b2", "b3", "c1", "c2"]
+TYPES = ["stem", "blood", "stem", "blood", "blood", "stem", "blood"]
+
+
+@pytest.fixture
+def tiny():
+    time = [0.0] * 2 + [1.0] * 3 + [3.0] * 2
+    obs = pd.DataFrame({"time": time, "type": pd.Categorical(TYPES)}, index=NAMES)
+    adata = AnnData(obs=obs)
+    # by cell, mass of its descendants; the third time has a population of 3 in two cells
+    mass = {0: 2, 1: 3, 3: 3}
+    scruot.tl.import_couplings(adata, {(0, 1): FIRST, (1, 3): SECOND}, mass=mass)
+    return adata
+
+
+@pytest.fixture(scope="module")
+def _coupled():
+    adata = scruot.datasets.three_gene(60, random_state=0, n_times=4)
+    scruot.tl.transport(adata, "wfr", use_rep="X_genes", progress=False)
+    return adata
+
+
+@pytest.fixture
+def coupled(_coupled):
+    return _coupled.copy()
+
+
+def test_descendants_of_one_cell(tiny):
+    scruot.tl.descendants(tiny, ["a2"])
+    # c1 holds 1 + 1/4, of which 1/4 comes from a2
+    expected = [0, 1, 0, 1, 1, 0.25 / 1.25, 1]
+    np.testing.assert_allclose(tiny.obs["descendants"], expected)
+    scruot.tl.descendants(tiny, ["a2"], values="mass")
+    np.testing.assert_allclose(tiny.obs["descendants"], [0, 1, 0, 1, 1, 0.25, 1.75])
+
+
+def test_ancestors_of_one_cell(tiny):
+    scruot.tl.ancestors(tiny, ["c1"])
+    # a2 has two descendants' worth of mass, a quarter of one in c1; masses at time 3 are 1.5 each
+    expected = [1, 0.25 / 2, 1, 0.25, 0, 1, 0]
+    np.testing.assert_allclose(tiny.obs["ancestors"], expected)
+    scruot.tl.ancestors(tiny, ["c1"], values="mass")
+    np.testing.assert_allclose(tiny.obs["ancestors"], [1, 0.25, 1, 0.25, 0, 1.5, 0])
+
+
+def test_transition_table_of_three_times(tiny):
+    forward = scruot.tl.transition_table(tiny, "type")
+    assert forward.loc["stem"].tolist() == [0.0, 1.0]
+    assert forward.columns.tolist() == ["blood", "stem"]
+    assert forward.loc["blood"].tolist() == [0.875, 0.125]
+    backward = scruot.tl.transition_table(tiny, "type", values="backward")
+    assert backward["stem"].round(6).to_dict() == {"blood": 0.2, "stem": 0.8}
+    mass = scruot.tl.transition_table(tiny, "type", values="mass")
+    assert mass.loc["blood"].tolist() == [1.75, 0.25]
+    flow = tiny.uns["transition_table"]["flow"]
+    assert flow["mass"].sum() == pytest.approx(6.0)
+    assert len(flow) == 5
+
+
+def test_census_of_one_cell(tiny):
+    census = scruot.tl.ancestor_census(tiny, ["c1"], groupby="type")
+    assert census.loc[0.0].round(6).to_dict() == {"blood": 0.2, "stem": 0.8}
+    assert census.loc[1.0].round(6).to_dict() == {"blood": 0.2, "stem": 0.8}
+    assert census.loc[3.0].to_dict() == {"blood": 0.0, "stem": 1.0}
+
+
+def test_growth_of_an_imported_coupling(tiny):
+    expected = [0.0, np.log(2.0), 0.0, 0.0, 0.0, np.nan, np.nan]
+    np.testing.assert_allclose(tiny.obs["transport_growth"], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ["a2"],
+        np.array([False, True] + [False] * 5),
+        pd.Index(["a2"]),
+        "mine",
+        {"type": "blood"},
+        {"type": ["blood"]},
+    ],
+)
+def test_a_set_can_be_given_in_any_way(tiny, chosen):
+    tiny.obs["mine"] = tiny.obs_names == "a2"
+    scruot.tl.descendants(tiny, chosen, source_time=0, times=3, key_added="x")
+    expected = [0, 1, np.nan, np.nan, np.nan, 0.2, 1]
+    np.testing.assert_allclose(tiny.obs["x"], expected)
+    assert "descendants" not in tiny.obs
+
+
+def test_complementary_sets_share_everything(coupled):
+    lineages = coupled.obs.loc[coupled.obs["time"] == 0, "lineage"].unique()
+    total = 0.0
+    for name in lineages:
+        scruot.tl.descendants(coupled, {"lineage": name}, source_time=0)
+        total = total + coupled.obs["descendants"].to_numpy()
+    np.testing.assert_allclose(total, 1.0, atol=1e-9)
+
+
+def test_masses_of_descendants_are_those_of_the_ancestors(coupled):
+    coupled.obs["chosen"] = np.arange(coupled.n_obs) % 3 == 0
+    scruot.tl.descendants(coupled, "chosen", source_time=0, values="mass")
+    at_end = coupled.obs["time"] == 3
+    by_push = coupled.obs.loc[at_end, "descendants"].sum()
+    found = scruot.get.transport(coupled)
+    pulled = found.pull(source_time=0, target_time=3)
+    assert by_push == pytest.approx(
+        pulled[coupled.obs_names[coupled.obs["chosen"]].intersection(pulled.index)].sum()
+    )
+
+
+def test_tables_have_the_sums_that_they_promise(coupled):
+    call = {"source_time": 1, "target_time": 3}
+    forward = scruot.tl.transition_table(coupled, "lineage", **call)
+    backward = scruot.tl.transition_table(coupled, "lineage", values="backward", **call)
+    mass = scruot.tl.transition_table(coupled, "lineage", values="mass", **call)
+    np.testing.assert_allclose(forward.sum(axis=1), 1.0)
+    np.testing.assert_allclose(backward.sum(axis=0), 1.0)
+    populations = coupled.obs.loc[coupled.obs["time"] == 3, "lineage"].value_counts()
+    np.testing.assert_allclose(mass.sum(axis=0), populations[mass.columns], rtol=1e-9)
+    composed = scruot.get.transport(coupled).coupling(1, 3)
+    by_name = coupled.obs["lineage"].astype(str)
+    rows, cols = by_name[composed.obs_names], by_name[composed.var_names]
+    expected = composed.X[(rows == mass.index[0]).to_numpy()][
+        :, (cols == mass.columns[-1]).to_numpy()
+    ]
+    assert mass.iloc[0, -1] == pytest.approx(expected.sum())
+
+
+def test_results_survive_a_file_and_other_orders(coupled, tmp_path, rng):
+    shuffled = coupled[rng.permutation(coupled.n_obs)].copy()
+    for adata in (coupled, shuffled):
+        scruot.tl.ancestors(adata, {"lineage": "transition"}, target_time=3)
+        scruot.tl.transition_table(adata, "lineage")
+        scruot.tl.ancestor_census(
+            adata, {"lineage": "transition"}, groupby="lineage", target_time=3
+        )
+    pd.testing.assert_series_equal(
+        shuffled.obs["ancestors"].loc[coupled.obs_names], coupled.obs["ancestors"], rtol=1e-12
+    )
+    shuffled.write_h5ad(tmp_path / "a.h5ad")
+    again = anndata.read_h5ad(tmp_path / "a.h5ad")
+    assert again.uns["transition_table"]["target_time"] == 3.0
+    np.testing.assert_array_equal(
+        again.uns["ancestor_census"]["shares"], shuffled.uns["ancestor_census"]["shares"]
+    )
+
+
+def test_group_names_that_h5ad_cannot_hold_as_columns(tiny, tmp_path):
+    tiny.obs["type"] = tiny.obs["type"].cat.rename_categories({"blood": "B/T cell"})
+    scruot.tl.transition_table(tiny, "type")
+    tiny.write_h5ad(tmp_path / "a.h5ad")
+    groups = anndata.read_h5ad(tmp_path / "a.h5ad").uns["transition_table"]["source_groups"]
+    assert "B/T cell" in list(groups)
+
+
+def test_cells_without_a_label_are_left_out(tiny, caplog):
+    tiny.obs.loc["c1", "type"] = np.nan
+    with caplog.at_level("INFO", logger="scruot"):
+        table = scruot.tl.transition_table(tiny, "type")
+    assert "1 of 2 cells at time 3 have no label" in caplog.text
+    assert table.loc["blood"].tolist() == [1.0]
+    # all that became of it is in the cell without a label
+    assert table.loc["stem"].isna().all()
+
+
+def test_a_subset_keeps_its_lineages(coupled):
+    scruot.tl.ancestors(coupled, {"lineage": "transition"}, target_time=3)
+    ends = coupled[coupled.obs["time"].isin([0, 3])].copy()
+    expected = ends.obs["ancestors"].copy()
+    scruot.tl.ancestors(ends, {"lineage": "transition"}, target_time=3)
+    pd.testing.assert_series_equal(ends.obs["ancestors"], expected)
+
+
+def test_a_table_needs_the_groups_of_all_cells(coupled):
+    part = coupled[10:].copy()
+    with pytest.raises(
+        ValueError,
+        match=r"adata lacks 10 of the 60 cells .* at time 0 .*'lineage' is unknown.*again",
+    ):
+        scruot.tl.transition_table(part, "lineage")
+    assert "transition_table" not in part.uns
+    other = coupled.copy()
+    other.obs_names = [f"x{n}" for n in other.obs_names]
+    with pytest.raises(ValueError, match=r"knows none of the cells of adata .*Restore the names"):
+        scruot.tl.descendants(other, np.ones(other.n_obs, dtype=bool), source_time=0)
+
+
+BAD = [
+    ("nothing", {}, KeyError, r"No boolean column for source 'nothing' in obs"),
+    ("time", {}, ValueError, r"source='time', a column of dtype float64; expected booleans"),
+    (["cell"], {}, KeyError, r"Found 1 names of source that are no cells \(first: 'cell'"),
+    (np.ones(3, dtype=bool), {}, ValueError, r"mask of 3 cells; expected one of all 7"),
+    (np.ones((3, 2)), {}, ValueError, r"source of shape \(3, 2\)"),
+    (np.zeros(7, dtype=bool), {}, ValueError, r"source names no cell"),
+    ({"type": "bloood"}, {}, ValueError, r"Unknown group of obs\['type'\] 'bloood'. Did you mean"),
+    ({"tpye": "blood"}, {}, KeyError, r"Did you mean 'type'\?"),
+    ({"type": "blood"}, {}, ValueError, r"at several times \(cells by time: .*source_time"),
+    ({"type": "blood"}, {"source_time": 2}, ValueError, r"time 2; expected one of \[0.0, 1.0, 3"),
+    (["c1"], {}, ValueError, r"at the last time; expected one that has a time later"),
+    (["a1"], {"times": 0}, ValueError, r"Found times \[0.0\]; expected later ones"),
+    (["a1"], {"times": []}, ValueError, r"expected later ones"),
+    (["a1"], {"source_time": 1}, ValueError, r"None of the 1 cells of source is at time 1"),
+    (["a1"], {"values": "probabilty"}, ValueError, r"Did you mean 'probability'\?"),
+    (["a1"], {"key": "wot"}, KeyError, r"No transport in uns\['wot'\] \(found transports \['tran"),
+]
+
+
+@pytest.mark.parametrize(("chosen", "options", "error", "message"), BAD)
+def test_one_clear_message(tiny, chosen, options, error, message):
+    before = tiny.obs.copy()
+    with pytest.raises(error, match=message):
+        scruot.tl.descendants(tiny, chosen, **options)
+    pd.testing.assert_frame_equal(tiny.obs, before)
+
+
+def test_a_damaged_entry_is_refused(tiny):
+    tiny.uns["transport"]["couplings"]["0"] = csr_matrix(np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"is damaged: its parts differ in size"):
+        scruot.get.transport(tiny)
+    del tiny.uns["transport"]["mass"]
+    with pytest.raises(ValueError, match=r"no complete transport of scruot \(missing: \['mass'\]"):
+        scruot.get.transport(tiny)
