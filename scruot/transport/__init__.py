@@ -1,16 +1,20 @@
 """Static couplings between weighted clouds."""
 
 from scruot.transport.cost import wfr_cost
+from scruot.transport.couple import couple
 from scruot.transport.coupling import Coupling
 from scruot.transport.delta import auto_delta, static_floor
 from scruot.transport.interpolation import wfr_interpolation
 from scruot.transport.pairs import PairTable, pairs
+from scruot.transport.penalties import Penalty
 from scruot.transport.solve import wfr_coupling
 
 __all__ = [
     "Coupling",
     "PairTable",
+    "Penalty",
     "auto_delta",
+    "couple",
     "pairs",
     "static_floor",
     "wfr_cost",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -9,35 +11,87 @@ from scruot.transport.candidates import price
 from scruot.transport.cost import CostBlocks
 from scruot.transport.exact import SparsePlan, sparsify
 from scruot.transport.graph import EdgeGraph
+from scruot.transport.interior_point import fit_exact
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
-from scruot.transport.sinkhorn import DenseCost, anneal, typical_cost
+from scruot.transport.penalties import WFR, Sides
+from scruot.transport.sinkhorn import BlockedCost, DenseCost, annealed, typical_cost
 
 __all__ = ["solve_blurred"]
 
+_MOST_SWEEPS = 2000
+_MOST_CUTS = 6
+
 
 def solve_blurred(
-    costs: CostBlocks, a: Tensor, b: Tensor, *, eps: float, kept_mass: float
+    costs: CostBlocks,
+    a: Tensor,
+    b: Tensor,
+    *,
+    eps: float,
+    kept_mass: float,
+    sides: Sides = WFR,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> SparsePlan:
     """Entropic plan on all pairs, cut to the entries that hold ``kept_mass`` of each row or column.
 
     The values are those of the problem without entropy, so that their gap shows what the blur
-    costs.
+    costs. Where the cost matrix exceeds the memory limit, every sweep computes it again in blocks.
     """
-    cost = costs.matrix()
-    first = typical_cost(cost)
-    phi, psi = anneal(DenseCost(cost), a, b, first=first, last=eps, most_last=2000)
-    dense = (psi - cost).add_(phi[:, None]).div_(eps).exp_().mul_(a[:, None]).mul_(b)
-    least = 1e-3 * (1.0 - kept_mass) * torch.minimum(dense.amax(1, keepdim=True), dense.amax(0))
-    row, col = torch.nonzero(dense > least, as_tuple=True)
-    graph, plan = sparsify(
-        EdgeGraph(row, col, costs.shape),
-        dense[row, col],
-        dense.sum(1),
-        dense.sum(0),
-        share=kept_mass,
+    dense = DenseCost(costs.matrix()) if costs.whole else BlockedCost(costs)
+    first = eps if start is not None else typical_cost(next(iter(costs))[1])
+    found = annealed(
+        dense, a, b, first=first, last=eps, most_last=_MOST_SWEEPS, start=start, sides=sides
     )
-    priced = price(costs, psi, k=0)
-    phi, psi = centre_potentials(priced.phi, priced.psi, a, b)
+    graph, plan = _cut(costs, a, b, (found.phi, found.psi), eps, kept_mass, sides)
+    bound = sides.target.bound
+    priced = price(costs, found.psi.clamp(-bound, bound), k=0, sides=sides)
+    phi, psi = centre_potentials(priced.phi, priced.psi, a, b, sides)
     rows, cols = graph.rows(plan), graph.cols(plan)
-    primal = primal_value(costs.edges(graph.row, graph.col), plan, rows, cols, a, b)
-    return SparsePlan(graph, plan, phi, psi, primal, dual_value(phi, psi, a, b))
+    cost = costs.edges(graph.row, graph.col)
+    primal = primal_value(cost, plan, rows, cols, a, b, sides)
+    dual = dual_value(phi, psi, a, b, sides)
+    return SparsePlan(graph, plan, phi, psi, primal, dual, found.converged)
+
+
+def _cut(
+    costs: CostBlocks,
+    a: Tensor,
+    b: Tensor,
+    potentials: tuple[Tensor, Tensor],
+    eps: float,
+    kept_mass: float,
+    sides: Sides,
+) -> tuple[EdgeGraph, Tensor]:
+    """Sparse plan with the marginals of the whole one; keeps more where its pattern cannot."""
+    rows, cols, top = torch.zeros_like(a), torch.zeros_like(b), torch.zeros_like(b)
+    for part, block in _masses(costs, a, b, potentials, eps):
+        rows[part] = block.sum(1)
+        cols += block.sum(0)
+        torch.maximum(top, block.amax(0), out=top)
+    wanted = (a if sides.source.exact else rows), (b if sides.target.exact else cols)
+    lost = 1.0 - kept_mass
+    for _ in range(_MOST_CUTS):
+        listed = []
+        for part, block in _masses(costs, a, b, potentials, eps):
+            least = 1e-3 * lost * torch.minimum(block.amax(1, keepdim=True), top)
+            i, j = torch.nonzero(block > least, as_tuple=True)
+            listed.append((i + part.start, j, block[i, j]))
+        row, col, mass = (torch.cat(part) for part in zip(*listed, strict=True))
+        graph, plan = sparsify(EdgeGraph(row, col, costs.shape), mass, *wanted, share=1.0 - lost)
+        if not sides.source.exact:
+            plan = fit_exact(graph, plan, a, b, sides)
+        off = (graph.cols(plan) - wanted[1]).abs() / wanted[1].clamp_min(1e-300)
+        if not sides.target.exact or float(off.max()) < 1e-6:
+            break
+        lost *= 0.1
+    return graph, plan
+
+
+def _masses(
+    costs: CostBlocks, a: Tensor, b: Tensor, potentials: tuple[Tensor, Tensor], eps: float
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the plan in row blocks."""
+    phi, psi = potentials
+    for part, block in costs:
+        fit = (psi - block).add_(phi[part, None]).div_(eps).exp_()
+        yield part, fit.mul_(a[part, None]).mul_(b)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scruot.transport.cost import CostBlocks
+from scruot.transport.penalties import WFR, Sides
 
 __all__ = ["Pricing", "nearest_partners", "price"]
 
@@ -28,7 +29,7 @@ class Pricing:
     reduced: Tensor
 
 
-def price(costs: CostBlocks, psi: Tensor, *, k: int) -> Pricing:
+def price(costs: CostBlocks, psi: Tensor, *, k: int, sides: Sides = WFR) -> Pricing:
     """Compute feasible potentials and candidate pairs in one pass over all pairs.
 
     The row potentials are the largest that are feasible for ``psi``, the column potentials of the
@@ -42,6 +43,8 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int) -> Pricing:
         Column potentials, shape ``(m,)``.
     k
         Pairs of least reduced cost to list per row and per column; 0 for none.
+    sides
+        Penalties; with TV the potentials stay within plus and minus tau, if ``psi`` does.
 
     Returns
     -------
@@ -51,16 +54,18 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int) -> Pricing:
     ks = min(k, m), min(k, n)
     # All results are allocated beforehand: small tensors that outlive a block fragment the heap.
     phi, low = psi.new_empty(n), psi.new_full((m,), math.inf)
+    bound, top_psi = sides.source.bound, sides.target.bound
     value, col = _pairs(psi, (n, ks[0]))
     best, best_row = _pairs(psi, (ks[1], m))
     for rows, block in costs:
         reduced = block - psi
         if k:
             top = reduced.topk(ks[0], dim=1, largest=False)
-            phi[rows] = top.values.amin(dim=1)
+            # costs are not negative: the columns that a raised row presses down stay above zero
+            phi[rows] = top.values.amin(dim=1).clamp(-bound, bound)
             value[rows], col[rows] = top.values - phi[rows, None], top.indices
         else:
-            phi[rows] = reduced.amin(dim=1)
+            phi[rows] = reduced.amin(dim=1).clamp(-bound, bound)
         reduced = torch.sub(block, phi[rows, None], out=reduced)
         if k:
             top = reduced.topk(min(ks[1], reduced.shape[0]), dim=0, largest=False)
@@ -72,7 +77,9 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int) -> Pricing:
         else:
             torch.minimum(low, reduced.amin(dim=0), out=low)
     if not k:
-        return Pricing(phi, low, col[:, 0:0].reshape(-1), col[:, 0:0].reshape(-1), psi[:0])
+        return Pricing(
+            phi, low.clamp_max(top_psi), col[:, 0:0].reshape(-1), col[:, 0:0].reshape(-1), psi[:0]
+        )
     i = torch.arange(n, device=psi.device)[:, None].expand_as(col)
     j = torch.arange(m, device=psi.device).expand_as(best_row)
     row, col = (
@@ -81,7 +88,9 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int) -> Pricing:
     )
     value = torch.cat([value.reshape(-1), (best - psi).reshape(-1)])
     finite = torch.isfinite(value)
-    return Pricing(phi, best.amin(dim=0), row[finite], col[finite], value[finite])
+    return Pricing(
+        phi, best.amin(dim=0).clamp_max(top_psi), row[finite], col[finite], value[finite]
+    )
 
 
 def _pairs(like: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

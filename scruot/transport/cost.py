@@ -1,4 +1,4 @@
-"""Wasserstein-Fisher-Rao cost between cells, as a whole matrix or in row blocks of bounded size."""
+"""Costs between cells (WFR, squared distances), whole or in row blocks of bounded size."""
 
 from __future__ import annotations
 
@@ -61,14 +61,20 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def cost_of_squares(square: Tensor, delta: float) -> Tensor:
-    """WFR cost of squared distances; overwrites its input to spare memory."""
+    """WFR cost of squared distances; overwrites its input to spare memory.
+
+    An infinite ``delta`` stands for the squared distance itself, to which ``(2 delta)^2`` times the
+    cost tends.
+    """
+    if delta == math.inf:
+        return square
     beyond = square >= (math.pi * delta) ** 2
     tangent = square.sqrt_().mul_(0.5 / delta).tan_()
     return tangent.square_().log1p_().masked_fill_(beyond, math.inf)
 
 
 def edge_cost(x: Tensor, y: Tensor, row: Tensor, col: Tensor, delta: float) -> Tensor:
-    """WFR cost of listed pairs, from coordinate differences (no cancellation), in slices."""
+    """Cost of listed pairs, from coordinate differences (no cancellation), in slices."""
     step = max(1, 4_000_000 // max(1, x.shape[1]))
     squares = [
         (x[i] - y[j]).square().sum(1) for i, j in zip(row.split(step), col.split(step), strict=True)
@@ -77,7 +83,7 @@ def edge_cost(x: Tensor, y: Tensor, row: Tensor, col: Tensor, delta: float) -> T
 
 
 class CostBlocks:
-    """The WFR cost matrix of two clouds, as row blocks of bounded size.
+    """The cost matrix of two clouds, as row blocks of bounded size.
 
     Iterating yields ``(slice of rows, costs of these rows)``. A matrix that fits into ``max_bytes``
     is computed once and kept as a single block; a larger one is computed again, block by block, at
@@ -88,7 +94,7 @@ class CostBlocks:
     x0, x1
         Clouds, shapes ``(n, d)`` and ``(m, d)``, float64, on one device.
     delta
-        WFR length scale.
+        WFR length scale; infinite for squared distances.
     max_bytes
         Most bytes of the cost matrix that are held at once.
     """

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from scruot.transport.penalties import WFR, Penalty
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -22,9 +24,10 @@ _TINY = 1e-9
 class Coupling:
     r"""A sparse plan :math:`G` between two weighted clouds, with its primal and dual value.
 
-    The values are those of :math:`\langle G, c\rangle + KL(G 1 | a) + KL(G^T 1 | b)`, in units of
-    mass, without any entropic term; the squared Wasserstein-Fisher-Rao distance is ``2 * delta**2``
-    times the value.
+    The values are those of :math:`\langle G, c\rangle + \tau_0 D_0(G 1 | a) + \tau_1 D_1(G^T 1 |
+    b)`, in units of cost times mass, without any entropic term: where the plan is entropic their
+    gap shows what the blur costs. Of a Wasserstein-Fisher-Rao coupling (``tau`` is 1, both
+    divergences are KL) the squared distance is ``2 * delta**2`` times the value.
 
     Attributes
     ----------
@@ -46,6 +49,12 @@ class Coupling:
         How the plan was found.
     certified
         Whether ``dual`` was checked against all pairs and so is a true lower bound of the optimum.
+    converged
+        Whether the solver settled before its steps were used up.
+    reg
+        Entropic regularisation, in units of the cost; 0 for none.
+    source, target
+        Penalties of the row and of the column masses.
 
     Examples
     --------
@@ -67,6 +76,10 @@ class Coupling:
     dual: float
     method: str
     certified: bool
+    converged: bool = True
+    reg: float = 0.0
+    source: Penalty = WFR.source
+    target: Penalty = WFR.target
 
     @cached_property
     def row_mass(self) -> Tensor:
@@ -77,6 +90,11 @@ class Coupling:
     def col_mass(self) -> Tensor:
         """Mass that reaches each target cell, shape ``(m,)``."""
         return torch.zeros_like(self.b).index_add_(0, self.col, self.mass)
+
+    @property
+    def moved(self) -> float:
+        """Mass that is transported, the sum of the plan."""
+        return float(self.mass.sum())
 
     @property
     def gap(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,17 +11,24 @@ from torch import Tensor
 from scruot.transport.candidates import price
 from scruot.transport.cost import CostBlocks
 from scruot.transport.graph import EdgeGraph
-from scruot.transport.interior_point import solve_on_edges
+from scruot.transport.interior_point import fit_exact, solve_on_edges
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
+from scruot.transport.penalties import WFR, Sides
 
 __all__ = ["SparsePlan", "prune", "solve_exact", "sparsify"]
 
 _LOG = logging.getLogger(__name__)
 
+_MOST_FITS = 300  # rescalings of a cut plan
+_CERTIFIED = 1e-4  # relative gap from which a plan counts as converged
+
 
 @dataclass(frozen=True)
 class SparsePlan:
-    """A plan on the edges of a graph, potentials feasible for all pairs, and both values."""
+    """A plan on the edges of a graph, potentials feasible for all pairs, and both values.
+
+    ``converged`` says whether the solver settled before its steps were used up.
+    """
 
     graph: EdgeGraph
     plan: Tensor
@@ -29,6 +36,7 @@ class SparsePlan:
     psi: Tensor
     primal: float
     dual: float
+    converged: bool = True
 
 
 def solve_exact(
@@ -37,6 +45,7 @@ def solve_exact(
     b: Tensor,
     psi: Tensor,
     *,
+    sides: Sides = WFR,
     extra: tuple[Tensor, Tensor] | None = None,
     tol: float = 1e-6,
     neighbours: int = 12,
@@ -49,9 +58,11 @@ def solve_exact(
     costs
         Cost matrix; every row and column has a finite entry.
     a, b
-        Positive masses, each of sum one.
+        Positive masses, of sums near one.
     psi
-        Column potentials to start from.
+        Column potentials to start from, within the bounds of the penalty.
+    sides
+        Penalties; at most one side is exact.
     extra
         Rows and columns of further candidate pairs.
     tol
@@ -65,19 +76,18 @@ def solve_exact(
     -------
     The plan, not yet pruned.
     """
-    priced = price(costs, psi, k=neighbours)
-    phi, psi = centre_potentials(priced.phi, priced.psi, a, b)
-    best = (dual_value(phi, psi, a, b), phi, psi)
+    priced = price(costs, psi, k=neighbours, sides=sides)
+    phi, psi = centre_potentials(priced.phi, priced.psi, a, b, sides)
+    best = (dual_value(phi, psi, a, b, sides), phi, psi)
     graph = EdgeGraph.from_pairs(priced.row, priced.col, costs.shape)
     if extra is not None:
         graph = graph.union(*extra)
     for number in range(max_rounds):
-        on_edges = solve_on_edges(
-            graph, costs.edges(graph.row, graph.col), a, b, phi, psi, tol=0.3 * tol
-        )
-        priced = price(costs, on_edges.psi, k=max(1, neighbours // 2))
-        phi, psi = centre_potentials(priced.phi, priced.psi, a, b)
-        best = max(best, (dual_value(phi, psi, a, b), phi, psi), key=lambda item: item[0])
+        cost = costs.edges(graph.row, graph.col)
+        on_edges = solve_on_edges(graph, cost, a, b, phi, psi, tol=0.3 * tol, sides=sides)
+        priced = price(costs, on_edges.psi, k=max(1, neighbours // 2), sides=sides)
+        phi, psi = centre_potentials(priced.phi, priced.psi, a, b, sides)
+        best = max(best, (dual_value(phi, psi, a, b, sides), phi, psi), key=lambda item: item[0])
         gap = (on_edges.primal - best[0]) / max(on_edges.primal, 1e-9)
         _LOG.debug("round %d: %d edges, relative gap %.2e", number, graph.row.numel(), gap)
         # the plan lives on the graph it was solved on: the last round adds no edges
@@ -88,7 +98,8 @@ def solve_exact(
         if grown.row.numel() == graph.row.numel():
             break
         graph = grown
-    return SparsePlan(graph, on_edges.plan, best[1], best[2], on_edges.primal, best[0])
+    done = gap <= max(tol, _CERTIFIED)
+    return SparsePlan(graph, on_edges.plan, best[1], best[2], on_edges.primal, best[0], done)
 
 
 def sparsify(
@@ -104,12 +115,12 @@ def sparsify(
     by_col[turn] = _largest_share(plan[turn], graph.col[turn], cols, graph.col_counts, share)
     keep = by_col | _largest_share(plan, graph.row, rows, graph.row_counts, share)
     graph, plan = EdgeGraph(graph.row[keep], graph.col[keep], graph.shape), plan[keep]
-    for _ in range(100):
+    for _ in range(_MOST_FITS):
         by_cols = cols / graph.cols(plan).clamp_min(1e-300)
         plan = plan * by_cols[graph.col]
         by_rows = rows / graph.rows(plan).clamp_min(1e-300)
         plan = plan * by_rows[graph.row]
-        if float((by_rows[graph.row] - 1.0).abs().max()) < 1e-6:
+        if float((by_rows[graph.row] - 1.0).abs().max()) < 1e-9:
             break
     return graph, plan
 
@@ -130,13 +141,20 @@ def _largest_share(
 
 
 def prune(
-    solution: SparsePlan, costs: CostBlocks, a: Tensor, b: Tensor, *, share: float = 1e-3
+    solution: SparsePlan,
+    costs: CostBlocks,
+    a: Tensor,
+    b: Tensor,
+    *,
+    share: float = 1e-3,
+    sides: Sides = WFR,
 ) -> SparsePlan:
     """Drop edges below ``share`` of the largest mass of both their row and their column."""
     graph, plan = solution.graph, solution.plan
     bar = torch.minimum(graph.rows(plan, "max")[graph.row], graph.cols(plan, "max")[graph.col])
     keep = plan >= share * bar
     graph, plan = EdgeGraph(graph.row[keep], graph.col[keep], graph.shape), plan[keep]
+    plan = fit_exact(graph, plan, a, b, sides)
     cost = costs.edges(graph.row, graph.col)
-    primal = primal_value(cost, plan, graph.rows(plan), graph.cols(plan), a, b)
-    return SparsePlan(graph, plan, solution.phi, solution.psi, primal, solution.dual)
+    primal = primal_value(cost, plan, graph.rows(plan), graph.cols(plan), a, b, sides)
+    return replace(solution, graph=graph, plan=plan, primal=primal)

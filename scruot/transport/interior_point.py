@@ -1,7 +1,8 @@
-"""Primal-dual interior point for optimal-entropy transport on a sparse set of pairs."""
+"""Primal-dual interior point for penalised transport on a sparse set of pairs."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from scruot.transport.graph import EdgeGraph
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
+from scruot.transport.penalties import WFR, Sides
 
 __all__ = ["EdgeSolution", "solve_on_edges"]
 
@@ -89,6 +91,58 @@ class NewtonSystem:
         return (f - self.graph.rows(self.weight * y[col])) / self.rows, y
 
 
+class _Inequalities:
+    """The inequalities of the dual problem, their slacks, and the masses that belong to them.
+
+    ``phi_i + psi_j <= c_ij`` on every edge, whose multiplier is the plan, and ``|phi_i| <= tau`` or
+    ``|psi_j| <= tau`` where total variation is the penalty; the multipliers of these are the masses
+    that are destroyed and created.
+    """
+
+    def __init__(self, graph: EdgeGraph, cost: Tensor, sides: Sides) -> None:
+        self.graph, n_edges = graph, cost.numel()
+        self.signs: list[tuple[int, float, slice]] = []
+        right = [cost]
+        for axis, side in enumerate(sides):
+            if side.bound == math.inf:
+                continue
+            for sign in (1.0, -1.0):
+                self.signs.append((axis, sign, slice(n_edges, n_edges + graph.shape[axis])))
+                right.append(cost.new_full((graph.shape[axis],), side.bound))
+                n_edges += graph.shape[axis]
+        self.n_edges, self.right = cost.numel(), torch.cat(right)
+
+    def left(self, phi: Tensor, psi: Tensor) -> Tensor:
+        """Left sides for given potentials."""
+        both = (phi, psi)
+        bounds = [sign * both[axis] for axis, sign, _ in self.signs]
+        return torch.cat([phi[self.graph.row] + psi[self.graph.col], *bounds])
+
+    def sums(self, mass: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum the masses of every row and column with their signs."""
+        edges = mass[: self.n_edges]
+        both = [self.graph.rows(edges), self.graph.cols(edges)]
+        for axis, sign, part in self.signs:
+            both[axis] = both[axis] + sign * mass[part]
+        return both[0], both[1]
+
+    def diagonals(self, weight: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the weights of the bounds to the diagonals."""
+        both = [rows, cols]
+        for axis, _, part in self.signs:
+            both[axis] = both[axis] + weight[part]
+        return both[0], both[1]
+
+
+def fit_exact(graph: EdgeGraph, plan: Tensor, a: Tensor, b: Tensor, sides: Sides) -> Tensor:
+    """Scale a plan so that a marginal which is fixed is met (the rows, if both are)."""
+    if sides.target.exact:
+        plan = plan * (b / graph.cols(plan).clamp_min(1e-300))[graph.col]
+    if sides.source.exact:
+        plan = plan * (a / graph.rows(plan).clamp_min(1e-300))[graph.row]
+    return plan
+
+
 def solve_on_edges(
     graph: EdgeGraph,
     cost: Tensor,
@@ -99,13 +153,15 @@ def solve_on_edges(
     *,
     tol: float,
     max_iterations: int = 60,
+    sides: Sides = WFR,
 ) -> EdgeSolution:
-    """Minimise <G, c> + KL(G1 | a) + KL(G'1 | b) over plans supported on the edges.
+    """Minimise <G, c> and the penalties of G1 and G'1 over plans supported on the edges.
 
-    With slacks ``s = c - phi - psi`` the optimality conditions are ``a exp(-phi) = G1``, ``b
-    exp(-psi) = G'1`` and ``G s = 0``. Any ``G >= 0`` is primal feasible and any ``s >= 0`` dual
-    feasible, so both values are bounds at every iterate. Predictor-corrector steps (Mehrotra, SIAM
-    J. Optim. 2, 1992).
+    With slacks ``s = c - phi - psi`` the optimality conditions are ``p(phi) = G1``, ``p(psi) =
+    G'1`` with the marginals that belong to the potentials (KL: ``a exp(-phi / tau)``), and ``G s =
+    0``. Any ``G >= 0`` is primal feasible (an exact side, at most one, after scaling) and any ``s
+    >= 0`` dual feasible, so both values are bounds at every iterate. Predictor-corrector steps
+    (Mehrotra, SIAM J. Optim. 2, 1992).
 
     Parameters
     ----------
@@ -121,48 +177,55 @@ def solve_on_edges(
         Stop when primal and dual differ by less than ``tol`` times the primal value.
     max_iterations
         Most Newton steps.
+    sides
+        Penalties of rows and columns.
 
     Returns
     -------
     The best plan and potentials.
     """
-    row, col = graph.row, graph.col
-    system = NewtonSystem(graph)
-    phi, psi = centre_potentials(phi, psi, a, b)
-    slack = cost - phi[row] - psi[col]
-    shift = 0.1 * float(slack.median()) + 1e-9 * (1.0 + float(cost.max()))
+    system, limits = NewtonSystem(graph), _Inequalities(graph, cost, sides)
+    source, target = sides
+    if limits.signs:
+        phi, psi = 0.9 * phi, 0.9 * psi  # strictly within the bounds
+    phi, psi = centre_potentials(phi, psi, a, b, sides)
+    slack = limits.right - limits.left(phi, psi)
+    shift = 0.1 * float(slack[: cost.numel()].median()) + 1e-9 * (1.0 + float(cost.max()))
     phi, psi = phi - 0.5 * shift, psi - 0.5 * shift
-    slack = (cost - phi[row] - psi[col]).clamp_min(0.5 * shift)
-    mass = 0.5 * float((a * torch.exp(-phi)).sum() + (b * torch.exp(-psi)).sum())
-    plan = (mass / float(slack.reciprocal().sum())) / slack
+    slack = (limits.right - limits.left(phi, psi)).clamp_min(0.5 * shift)
+    masses = source.smooth(phi, a)[0].sum() + target.smooth(psi, b)[0].sum()
+    plan = (0.5 * float(masses) / float(slack.reciprocal().sum())) / slack
     for iteration in range(max_iterations + 1):
-        phi, psi = centre_potentials(phi, psi, a, b)
-        primal = primal_value(cost, plan, graph.rows(plan), graph.cols(plan), a, b)
-        dual = dual_value(phi, psi, a, b)
+        phi, psi = centre_potentials(phi, psi, a, b, sides)
+        found = fit_exact(graph, plan[: cost.numel()], a, b, sides)
+        primal = primal_value(cost, found, graph.rows(found), graph.cols(found), a, b, sides)
+        dual = dual_value(phi, psi, a, b, sides)
         if primal - dual <= tol * max(primal, _FLOOR) or iteration == max_iterations:
             break
-        system_rows, system_cols = a * torch.exp(-phi), b * torch.exp(-psi)
-        system.factorise(plan / slack, system_rows, system_cols)
+        (mass_a, curve_a), (mass_b, curve_b) = source.smooth(phi, a), target.smooth(psi, b)
+        weight = plan / slack
+        system.factorise(weight[: cost.numel()], *limits.diagonals(weight, curve_a, curve_b))
         gap = float((plan * slack).mean())
-        d_phi, d_psi = system.solve(system_rows, system_cols)
-        d_sum = d_phi[row] + d_psi[col]
+        d_phi, d_psi = system.solve(mass_a, mass_b)
+        d_sum = limits.left(d_phi, d_psi)
         d_plan = plan * (d_sum / slack - 1.0)
         step = _longest_step(plan, d_plan), _longest_step(slack, -d_sum)
         after = float(((plan + step[0] * d_plan) * (slack - step[1] * d_sum)).mean())
         centring = max((after / gap) ** 3, 1e-6) * gap
         correction = (centring + d_plan * d_sum) / slack
+        rows, cols = limits.sums(correction)
         d_phi, d_psi = system.solve(
-            system_rows * (1.0 + 0.5 * d_phi.clamp(-1, 1) ** 2) - graph.rows(correction),
-            system_cols * (1.0 + 0.5 * d_psi.clamp(-1, 1) ** 2) - graph.cols(correction),
+            mass_a + source.bend(mass_a, d_phi) - rows, mass_b + target.bend(mass_b, d_psi) - cols
         )
-        d_sum = d_phi[row] + d_psi[col]
+        d_sum = limits.left(d_phi, d_psi)
         d_plan = correction - plan + plan * d_sum / slack
-        largest = float(torch.maximum(d_phi.abs().max(), d_psi.abs().max()))
+        scale = min(1.0, sides.least)
+        largest = float(torch.maximum(d_phi.abs().max(), d_psi.abs().max())) / scale
         plan = plan + min(1.0, 0.995 * _longest_step(plan, d_plan)) * d_plan
         move = min(1.0, 0.995 * _longest_step(slack, -d_sum), 2.0 / max(largest, 1e-300))
         phi, psi = phi + move * d_phi, psi + move * d_psi
         slack = (slack - move * d_sum).clamp_min(1e-300)
-    return EdgeSolution(plan, phi, psi, primal, dual, iteration)
+    return EdgeSolution(found, phi, psi, primal, dual, iteration)
 
 
 def _longest_step(value: Tensor, change: Tensor) -> float:

@@ -1,23 +1,34 @@
 """Entropic transport by stabilised, annealed, translation-invariant Sinkhorn sweeps.
 
-The entropic plan is ``G = a b exp((phi + psi - c) / eps)``. Its potentials solve ``a exp(-phi) = G
-1``, that is ``phi = -eps / (1 + eps) log sum_j b exp((psi - c) / eps)``, and the same for the
-columns.
+The entropic plan is ``G = a b exp((phi + psi - c) / eps)``. Its potentials make the rows what the
+penalty says: with KL ``a exp(-phi / tau) = G 1``, that is ``phi = -eps tau / (tau + eps) log sum_j
+b exp((psi - c) / eps)``, and the same for the columns.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from scruot.transport.cost import CostBlocks
 from scruot.transport.graph import EdgeGraph
 from scruot.transport.objective import centre_potentials
+from scruot.transport.penalties import WFR, Sides
 
-__all__ = ["DenseCost", "EdgeCost", "anneal", "typical_cost"]
+__all__ = [
+    "BlockedCost",
+    "DenseCost",
+    "EdgeCost",
+    "Potentials",
+    "anneal",
+    "annealed",
+    "typical_cost",
+]
 
 _CAP = 300.0  # largest exponent of a scaling between two absorptions
 
@@ -58,6 +69,41 @@ class DenseCost:
 
 
 @dataclass(frozen=True, eq=False)
+class BlockedCost:
+    """A cost matrix that is computed again, block by block of rows, at every pass."""
+
+    costs: CostBlocks
+
+    def soft_rows(self, v: Tensor, eps: float) -> Tensor:
+        """Return ``log sum_j exp(v_j - c_ij / eps)``."""
+        return torch.cat([DenseCost(block).soft_rows(v, eps) for _, block in self.costs])
+
+    def soft_cols(self, u: Tensor, eps: float) -> Tensor:
+        """Return ``log sum_i exp(u_i - c_ij / eps)``."""
+        total = u.new_full((self.costs.shape[1],), -math.inf)
+        for part, block in self.costs:
+            total = torch.logaddexp(total, DenseCost(block).soft_cols(u[part], eps))
+        return total
+
+    def kernel(self, phi: Tensor, psi: Tensor, eps: float) -> tuple[Product, Product]:
+        """Return the products with the kernel and its transpose."""
+
+        def rows(v: Tensor) -> Tensor:
+            kernels = (
+                DenseCost(block).kernel(phi[part], psi, eps)[0] for part, block in self.costs
+            )
+            return torch.cat([product(v) for product in kernels])
+
+        def cols(u: Tensor) -> Tensor:
+            total = torch.zeros_like(psi)
+            for part, block in self.costs:
+                total += DenseCost(block).kernel(phi[part], psi, eps)[1](u[part])
+            return total
+
+        return rows, cols
+
+
+@dataclass(frozen=True, eq=False)
 class EdgeCost:
     """Costs on the edges of a graph; all other pairs are out of reach."""
 
@@ -89,7 +135,22 @@ class EdgeCost:
         )
 
 
+class Potentials(NamedTuple):
+    """Entropic potentials, and whether the sweeps settled before their number was used up."""
+
+    phi: Tensor
+    psi: Tensor
+    converged: bool
+
+
 def anneal(
+    costs: EntropicCost, a: Tensor, b: Tensor, *, first: float, last: float, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """Return the row and column potentials of :func:`annealed`."""
+    return annealed(costs, a, b, first=first, last=last, **options)[:2]
+
+
+def annealed(
     costs: EntropicCost,
     a: Tensor,
     b: Tensor,
@@ -100,7 +161,8 @@ def anneal(
     most_last: int | None = None,
     start: tuple[Tensor, Tensor] | None = None,
     tol: float = 1e-6,
-) -> tuple[Tensor, Tensor]:
+    sides: Sides = WFR,
+) -> Potentials:
     """Solve the entropic problem while eps falls by three from ``first`` to ``last``.
 
     Parameters
@@ -108,7 +170,7 @@ def anneal(
     costs
         Costs, where every row and column has a finite entry.
     a, b
-        Positive masses of sum one, shapes ``(n,)`` and ``(m,)``.
+        Positive masses of sums near one, shapes ``(n,)`` and ``(m,)``.
     first, last
         First and last regularisation, in units of the cost.
     sweeps
@@ -119,19 +181,21 @@ def anneal(
         Potentials to start from; zero by default.
     tol
         Leave an eps early when a round changes no potential by more than ``tol * eps``.
+    sides
+        Penalties of rows and columns.
 
     Returns
     -------
-    Row and column potentials of the plan (not feasible: pass them through a c-transform).
+    Potentials of the plan (not feasible: pass them through a c-transform).
     """
     phi, psi = start or (torch.zeros_like(a), torch.zeros_like(b))
     eps = max(first, last)
     while True:
         budget = most_last if most_last is not None and eps <= last else sweeps
-        phi, psi = _sweep_at(costs, phi, psi, a, b, eps, budget, tol)
+        found = _sweep_at(costs, phi, psi, a, b, eps, budget, tol, sides)
         if eps <= last:
-            return phi, psi
-        eps = max(eps / 3.0, last)
+            return found
+        phi, psi, eps = found.phi, found.psi, max(eps / 3.0, last)
 
 
 def _sweep_at(
@@ -143,27 +207,28 @@ def _sweep_at(
     eps: float,
     budget: int,
     tol: float,
-) -> tuple[Tensor, Tensor]:
+    sides: Sides,
+) -> Potentials:
     """Sweep in rounds: one sweep in the log domain, then up to 20 with the potentials absorbed."""
-    damp = -eps / (1.0 + eps)
-    while budget > 0:
+    source, target = sides
+    converged = False
+    while budget > 0 and not converged:
         old = psi
-        phi = damp * costs.soft_rows(psi / eps + b.log(), eps)
-        psi = damp * costs.soft_cols(phi / eps + a.log(), eps)
-        phi, psi = centre_potentials(phi, psi, a, b)
+        phi = source.step(costs.soft_rows(psi / eps + b.log(), eps), eps, a)
+        psi = target.step(costs.soft_cols(phi / eps + a.log(), eps), eps, b)
+        phi, psi = centre_potentials(phi, psi, a, b, sides)
         rows, cols = costs.kernel(phi, psi, eps)
         phi0, psi0 = phi, psi
         for _ in range(min(20, budget) - 1):
             scaling = b * ((psi - psi0) / eps).clamp(-_CAP, _CAP).exp()
-            phi = (phi0 - eps * rows(scaling).clamp_min(1e-300).log()) / (1.0 + eps)
+            phi = source.step(rows(scaling).clamp_min(1e-300).log() - phi0 / eps, eps, a)
             scaling = a * ((phi - phi0) / eps).clamp(-_CAP, _CAP).exp()
-            psi = (psi0 - eps * cols(scaling).clamp_min(1e-300).log()) / (1.0 + eps)
-            phi, psi = centre_potentials(phi, psi, a, b)
+            psi = target.step(cols(scaling).clamp_min(1e-300).log() - psi0 / eps, eps, b)
+            phi, psi = centre_potentials(phi, psi, a, b, sides)
         budget -= 20
         # A column without edges keeps an infinite potential, whose change is not a number.
-        if float((psi - old).nan_to_num().abs().max()) <= tol * eps:
-            break
-    return phi, psi
+        converged = float((psi - old).nan_to_num().abs().max()) <= tol * eps
+    return Potentials(phi, psi, converged)
 
 
 def typical_cost(cost: Tensor) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scruot._messages import unknown
 from scruot.transport.blurred import solve_blurred
+from scruot.transport.checks import check_clouds
 from scruot.transport.coupling import Coupling
 from scruot.transport.exact import SparsePlan, prune, solve_exact
 from scruot.transport.frank_wolfe import solve_frank_wolfe
@@ -188,21 +189,7 @@ def _check(
     kept_mass: float,
     method: str,
 ) -> None:
-    for name, x, mass_name, mass in (("x0", x0, "a", a), ("x1", x1, "b", b)):
-        if x.ndim != 2 or x.shape[1] != x0.shape[1]:
-            msg = (
-                f"Found {name} of shape {tuple(x.shape)}, expected (cells, {x0.shape[-1]}) like x0."
-            )
-            raise ValueError(msg)
-        if mass.shape != x.shape[:1]:
-            msg = f"Found {mass_name} of shape {tuple(mass.shape)}, expected ({x.shape[0]},)."
-            raise ValueError(msg)
-        if not bool(torch.isfinite(x).all()):
-            msg = f"Found NaN or infinite coordinates in {name}; remove or impute these cells."
-            raise ValueError(msg)
-        if not bool((torch.isfinite(mass) & (mass >= 0)).all()):
-            msg = f"Found negative or non-finite masses in {mass_name}; masses must be at least 0."
-            raise ValueError(msg)
+    check_clouds(x0, x1, a, b)
     if not (math.isfinite(delta) and delta > 0):
         msg = f"Found delta = {delta}, expected a positive length."
         raise ValueError(msg)
