@@ -1,20 +1,25 @@
 """Static couplings between weighted clouds."""
 
+from scruot.transport.chain import Chain
 from scruot.transport.cost import wfr_cost
 from scruot.transport.couple import couple
 from scruot.transport.coupling import Coupling
 from scruot.transport.delta import auto_delta, static_floor
-from scruot.transport.interpolation import wfr_interpolation
+from scruot.transport.influence import outlier_influence
+from scruot.transport.interpolation import interpolate, wfr_interpolation
 from scruot.transport.pairs import PairTable, pairs
 from scruot.transport.penalties import Penalty
 from scruot.transport.solve import wfr_coupling
 
 __all__ = [
+    "Chain",
     "Coupling",
     "PairTable",
     "Penalty",
     "auto_delta",
     "couple",
+    "interpolate",
+    "outlier_influence",
     "pairs",
     "static_floor",
     "wfr_cost",

@@ -43,8 +43,8 @@ def solve_blurred(
         dense, a, b, first=first, last=eps, most_last=_MOST_SWEEPS, start=start, sides=sides
     )
     graph, plan = _cut(costs, a, b, (found.phi, found.psi), eps, kept_mass, sides)
-    bound = sides.target.bound
-    priced = price(costs, found.psi.clamp(-bound, bound), k=0, sides=sides)
+    bounds = sides.bounds(a, b)
+    priced = price(costs, bounds.columns(found.psi), k=0, bounds=bounds)
     phi, psi = centre_potentials(priced.phi, priced.psi, a, b, sides)
     rows, cols = graph.rows(plan), graph.cols(plan)
     cost = costs.edges(graph.row, graph.col)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scruot.transport.cost import CostBlocks
-from scruot.transport.penalties import WFR, Sides
+from scruot.transport.penalties import Bounds
 
 __all__ = ["Pricing", "nearest_partners", "price"]
 
@@ -29,7 +29,7 @@ class Pricing:
     reduced: Tensor
 
 
-def price(costs: CostBlocks, psi: Tensor, *, k: int, sides: Sides = WFR) -> Pricing:
+def price(costs: CostBlocks, psi: Tensor, *, k: int, bounds: Bounds | None = None) -> Pricing:
     """Compute feasible potentials and candidate pairs in one pass over all pairs.
 
     The row potentials are the largest that are feasible for ``psi``, the column potentials of the
@@ -43,8 +43,8 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int, sides: Sides = WFR) -> Pric
         Column potentials, shape ``(m,)``.
     k
         Pairs of least reduced cost to list per row and per column; 0 for none.
-    sides
-        Penalties; with TV the potentials stay within plus and minus tau, if ``psi`` does.
+    bounds
+        Range in which the potentials stay, if ``psi`` is within; free by default.
 
     Returns
     -------
@@ -54,7 +54,10 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int, sides: Sides = WFR) -> Pric
     ks = min(k, m), min(k, n)
     # All results are allocated beforehand: small tensors that outlive a block fragment the heap.
     phi, low = psi.new_empty(n), psi.new_full((m,), math.inf)
-    bound, top_psi = sides.source.bound, sides.target.bound
+    free = psi.new_full((n,), math.inf), psi.new_full((m,), math.inf)
+    least, most, most_psi = (
+        (-math.inf, *free) if bounds is None else (bounds.row_floor, bounds.rows, bounds.cols)
+    )
     value, col = _pairs(psi, (n, ks[0]))
     best, best_row = _pairs(psi, (ks[1], m))
     for rows, block in costs:
@@ -62,10 +65,10 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int, sides: Sides = WFR) -> Pric
         if k:
             top = reduced.topk(ks[0], dim=1, largest=False)
             # costs are not negative: the columns that a raised row presses down stay above zero
-            phi[rows] = top.values.amin(dim=1).clamp(-bound, bound)
+            phi[rows] = top.values.amin(dim=1).minimum(most[rows]).clamp_min(least)
             value[rows], col[rows] = top.values - phi[rows, None], top.indices
         else:
-            phi[rows] = reduced.amin(dim=1).clamp(-bound, bound)
+            phi[rows] = reduced.amin(dim=1).minimum(most[rows]).clamp_min(least)
         reduced = torch.sub(block, phi[rows, None], out=reduced)
         if k:
             top = reduced.topk(min(ks[1], reduced.shape[0]), dim=0, largest=False)
@@ -78,7 +81,7 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int, sides: Sides = WFR) -> Pric
             torch.minimum(low, reduced.amin(dim=0), out=low)
     if not k:
         return Pricing(
-            phi, low.clamp_max(top_psi), col[:, 0:0].reshape(-1), col[:, 0:0].reshape(-1), psi[:0]
+            phi, low.minimum(most_psi), col[:, 0:0].reshape(-1), col[:, 0:0].reshape(-1), psi[:0]
         )
     i = torch.arange(n, device=psi.device)[:, None].expand_as(col)
     j = torch.arange(m, device=psi.device).expand_as(best_row)
@@ -88,9 +91,7 @@ def price(costs: CostBlocks, psi: Tensor, *, k: int, sides: Sides = WFR) -> Pric
     )
     value = torch.cat([value.reshape(-1), (best - psi).reshape(-1)])
     finite = torch.isfinite(value)
-    return Pricing(
-        phi, best.amin(dim=0).clamp_max(top_psi), row[finite], col[finite], value[finite]
-    )
+    return Pricing(phi, best.amin(dim=0).minimum(most_psi), row[finite], col[finite], value[finite])
 
 
 def _pairs(like: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -101,7 +102,7 @@ class CostBlocks:
 
     def __init__(self, x0: Tensor, x1: Tensor, delta: float, max_bytes: int) -> None:
         centre = x0.mean(dim=0)
-        self.x0, self.x1, self.delta = x0 - centre, x1 - centre, delta
+        self.x0, self.x1, self.delta, self.cap = x0 - centre, x1 - centre, delta, math.inf
         self.shape = (x0.shape[0], x1.shape[0])
         row_bytes = max(1, 8 * self.shape[1])
         self.whole = self.shape[0] * row_bytes <= max_bytes
@@ -111,7 +112,19 @@ class CostBlocks:
         self._kept = self._block(0, self.shape[0]) if self.whole else None
 
     def _block(self, start: int, stop: int) -> Tensor:
-        return cost_of_squares(squared_distances(self.x0[start:stop], self.x1), self.delta)
+        square = squared_distances(self.x0[start:stop], self.x1)
+        return self._cut(cost_of_squares(square, self.delta))
+
+    def _cut(self, cost: Tensor) -> Tensor:
+        return cost if self.cap == math.inf else cost.clamp_max_(self.cap)
+
+    def capped(self, cap: float) -> CostBlocks:
+        """Return costs that are at most ``cap``; a matrix that is held is shared and cut, too."""
+        other = copy(self)
+        other.cap = cap
+        if other._kept is not None:
+            other._cut(other._kept)
+        return other
 
     def matrix(self) -> Tensor:
         """Return the whole matrix, where it fits the memory limit."""
@@ -130,4 +143,4 @@ class CostBlocks:
 
     def edges(self, row: Tensor, col: Tensor) -> Tensor:
         """Costs of listed pairs."""
-        return edge_cost(self.x0, self.x1, row, col, self.delta)
+        return self._cut(edge_cost(self.x0, self.x1, row, col, self.delta))

@@ -155,13 +155,14 @@ def _solve(
         return found, "entropic"
     if all(side.exact or side.kind == "tv" for side in sides):
         return solve_linear(costs, a, b, sides), "exact"
+    bounds = sides.bounds(a, b)
+    costs = costs.capped(1.01 * bounds.cost)
     first = typical_cost(next(iter(costs))[1])
     last = 0.003 * min(first, 10.0 * sides.least)
     dense = DenseCost(costs.matrix()) if costs.whole else BlockedCost(costs)
     _, psi = anneal(dense, a, b, first=first, last=last, sides=sides)
     tol = 1e-8 if a.numel() * b.numel() <= _SMALL else 1e-6
-    bound = sides.target.bound
-    solution = solve_exact(costs, a, b, psi.clamp(-bound, bound), sides=sides, tol=tol)
+    solution = solve_exact(costs, a, b, bounds.columns(psi), sides=sides, tol=tol)
     return prune(solution, costs, a, b, sides=sides, share=1e-4), "exact"
 
 

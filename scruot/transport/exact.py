@@ -76,7 +76,8 @@ def solve_exact(
     -------
     The plan, not yet pruned.
     """
-    priced = price(costs, psi, k=neighbours, sides=sides)
+    bounds = sides.bounds(a, b)
+    priced = price(costs, psi, k=neighbours, bounds=bounds)
     phi, psi = centre_potentials(priced.phi, priced.psi, a, b, sides)
     best = (dual_value(phi, psi, a, b, sides), phi, psi)
     graph = EdgeGraph.from_pairs(priced.row, priced.col, costs.shape)
@@ -85,7 +86,9 @@ def solve_exact(
     for number in range(max_rounds):
         cost = costs.edges(graph.row, graph.col)
         on_edges = solve_on_edges(graph, cost, a, b, phi, psi, tol=0.3 * tol, sides=sides)
-        priced = price(costs, on_edges.psi, k=max(1, neighbours // 2), sides=sides)
+        priced = price(
+            costs, bounds.columns(on_edges.psi), k=max(1, neighbours // 2), bounds=bounds
+        )
         phi, psi = centre_potentials(priced.phi, priced.psi, a, b, sides)
         best = max(best, (dual_value(phi, psi, a, b, sides), phi, psi), key=lambda item: item[0])
         gap = (on_edges.primal - best[0]) / max(on_edges.primal, 1e-9)
@@ -149,10 +152,13 @@ def prune(
     share: float = 1e-3,
     sides: Sides = WFR,
 ) -> SparsePlan:
-    """Drop edges below ``share`` of the largest mass of both their row and their column."""
+    """Drop edges below ``share`` of the largest mass of both their row and their column.
+
+    And edges at the cap of the costs, which are not worth while.
+    """
     graph, plan = solution.graph, solution.plan
     bar = torch.minimum(graph.rows(plan, "max")[graph.row], graph.cols(plan, "max")[graph.col])
-    keep = plan >= share * bar
+    keep = (plan >= share * bar) & (costs.edges(graph.row, graph.col) < costs.cap)
     graph, plan = EdgeGraph(graph.row[keep], graph.col[keep], graph.shape), plan[keep]
     plan = fit_exact(graph, plan, a, b, sides)
     cost = costs.edges(graph.row, graph.col)

@@ -96,10 +96,10 @@ def solve_linear(costs: CostBlocks, a: Tensor, b: Tensor, sides: Sides) -> Spars
         row, col = torch.cat([row, sent, first[got]]), torch.cat([col, last[sent], got])
         mass = torch.cat([mass, killed[sent], born[got]])
         psi = torch.from_numpy(flow.v[:-1] + flow.u[-1]).to(a.device)
-        psi = psi.clamp(-target.bound, target.bound)
     graph = EdgeGraph.from_pairs(row, col, costs.shape)
     plan = _on_graph(graph, row, col, mass)
-    priced = price(costs, psi, k=0, sides=sides)
+    bounds = sides.bounds(a, b)
+    priced = price(costs, bounds.columns(psi), k=0, bounds=bounds)
     phi, psi = centre_potentials(priced.phi, priced.psi, a, b, sides)
     primal = primal_value(
         costs.edges(graph.row, graph.col), plan, graph.rows(plan), graph.cols(plan), a, b, sides

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from scruot._messages import unknown
 
-__all__ = ["WFR", "Penalty", "Sides"]
+__all__ = ["WFR", "Bounds", "Penalty", "Sides"]
 
 _KINDS = ("exact", "kl", "l2", "tv", "chi2")
+_RARE = 40.0  # with KL a share exp(-40) of the mass stays, which double precision cannot see
 _FEASIBLE = 1e-6  # relative error with which an exact marginal counts as met
 
 
@@ -77,9 +78,17 @@ class Penalty:
         return self.tau == math.inf
 
     @property
-    def bound(self) -> float:
-        """Largest potential that is worth considering, and with TV the most negative one."""
-        return self.tau if self.kind == "tv" else math.inf
+    def floor(self) -> float:
+        """Least potential that is allowed: creating mass at TV's price is."""
+        return -self.tau if self.kind == "tv" else -math.inf
+
+    def ceiling(self, prescribed: Tensor) -> Tensor:
+        """Largest potentials worth considering: beyond it all mass is destroyed."""
+        if self.exact or self.kind == "tv":
+            return torch.full_like(prescribed, self.tau)
+        if self.kind == "kl":
+            return torch.full_like(prescribed, _RARE * self.tau)
+        return self._stiffness(prescribed) * prescribed
 
     def value(self, mass: Tensor, prescribed: Tensor) -> Tensor:
         """Price of a marginal; ``prescribed`` positive.
@@ -176,6 +185,24 @@ def _omega(right: Tensor) -> Tensor:
     return z
 
 
+class Bounds(NamedTuple):
+    """Least potentials of rows and columns, and the largest ones, cell by cell."""
+
+    row_floor: float
+    col_floor: float
+    rows: Tensor
+    cols: Tensor
+
+    @property
+    def cost(self) -> float:
+        """Cost from which on a pair carries no mass."""
+        return float(self.rows.max() + self.cols.max())
+
+    def columns(self, psi: Tensor) -> Tensor:
+        """Column potentials brought into the range."""
+        return psi.clamp_min(self.col_floor).minimum(self.cols)
+
+
 class Sides(NamedTuple):
     """Penalties of both marginals."""
 
@@ -186,6 +213,12 @@ class Sides(NamedTuple):
     def least(self) -> float:
         """The smaller price, infinite if both marginals are exact."""
         return min(self.source.tau, self.target.tau)
+
+    def bounds(self, a: Tensor, b: Tensor) -> Bounds:
+        """Range of potentials that is worth considering."""
+        return Bounds(
+            self.source.floor, self.target.floor, self.source.ceiling(a), self.target.ceiling(b)
+        )
 
 
 WFR = Sides(Penalty("kl", 1.0), Penalty("kl", 1.0))

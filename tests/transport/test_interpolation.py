@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scruot.geometry import travelling_dirac
-from scruot.transport import wfr_coupling, wfr_interpolation
+from scruot.transport import Penalty, couple, interpolate, wfr_coupling, wfr_interpolation
 
 
 def test_ends_are_the_clouds(clouds):
@@ -43,3 +43,37 @@ def test_the_value_of_the_coupling_is_the_action_along_the_way(clouds):
     first = wfr_coupling(x, half[0], a, half[1], 3.0)
     # a geodesic: half of the way costs a quarter of the squared distance
     assert first.primal == pytest.approx(plan.primal / 4, rel=1e-3)
+
+
+def test_along_any_coupling_mass_and_ends_are_kept(small):
+    x, y, a, b = small
+    plan = couple(x, y, a, b, source=Penalty("tv", 0.3), target=Penalty("tv", 0.3))
+    assert plan.moved < 0.99 * float(min(a.sum(), b.sum()))
+    for share in (0.0, 0.3, 1.0):
+        position, mass = interpolate(plan, x, y, share=share)
+        assert float(mass.sum()) == pytest.approx(
+            float((1 - share) * a.sum() + share * b.sum()), rel=1e-10
+        )
+        mean = (mass[:, None] * position).sum(0)
+        if share in (0.0, 1.0):
+            cloud, weight = (x, a) if share == 0 else (y, b)
+            torch.testing.assert_close(mean, (weight[:, None] * cloud).sum(0))
+
+
+def test_balanced_interpolation_is_a_geodesic(small):
+    x, y, a, b = small
+    b = b * (a.sum() / b.sum())
+    exact = Penalty("exact")
+    plan = couple(x, y, a, b, source=exact, target=exact)
+    position, mass = interpolate(plan, x, y, share=0.25)
+    part = couple(x, position, a, mass, source=exact, target=exact)
+    assert part.primal == pytest.approx(plan.primal / 16, rel=1e-8)
+
+
+def test_wrong_clouds_and_shares_are_refused(small):
+    x, y, a, b = small
+    plan = couple(x, y, a, b, source=Penalty("kl", 1.0), target=Penalty("kl", 1.0))
+    with pytest.raises(ValueError, match="like the coupling"):
+        interpolate(plan, y, x, share=0.5)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        interpolate(plan, x, y, share=1.5)
