@@ -1,19 +1,26 @@
-"""Pictures of fits: every function takes axes, returns axes and computes nothing new."""
+"""Pictures of fits and transports: they take axes, return axes and compute nothing new."""
 
 from scruot.pl._fit_quality import fit_quality
 from scruot.pl._growth import growth
+from scruot.pl._lineage import ancestors, descendants
 from scruot.pl._loss import loss
 from scruot.pl._mass import mass
 from scruot.pl._trajectories import trajectories
+from scruot.pl._transition_table import transition_table
+from scruot.pl._transport import transport
 from scruot.pl._velocity import velocity
 from scruot.pl._velocity_stream import velocity_stream
 
 __all__ = [
+    "ancestors",
+    "descendants",
     "fit_quality",
     "growth",
     "loss",
     "mass",
     "trajectories",
+    "transition_table",
+    "transport",
     "velocity",
     "velocity_stream",
 ]

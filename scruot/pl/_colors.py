@@ -38,6 +38,7 @@ __all__ = [
     "category_colors",
     "color_bar",
     "color_cells",
+    "group_colors",
     "growth_mappable",
 ]
 
@@ -110,6 +111,17 @@ def category_colors(n: int) -> list[Any]:
     if n <= len(listed):
         return [tuple(color) for color in listed[:n]]
     return [tuple(color) for color in colormaps["turbo"](np.linspace(0.03, 0.97, n))]
+
+
+def group_colors(adata: AnnData, groupby: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return the colours that the data hold for groups of a column, or our own."""
+    default = category_colors(len(names))
+    stored = adata.uns.get(f"{groupby}_colors")
+    known: dict[str, Any] = {}
+    if groupby in adata.obs and stored is not None:
+        categories = adata.obs[groupby].astype("category").cat.categories
+        known = dict(zip(map(str, categories), stored, strict=False))
+    return {name: known.get(str(name), default[i]) for i, name in enumerate(names)}
 
 
 def _by_category(values: pd.Series, stored: list[Any] | None, name: str) -> Coloring:

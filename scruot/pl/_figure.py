@@ -23,6 +23,7 @@ __all__ = [
     "new_axes",
     "panels",
     "point_size",
+    "shortened",
 ]
 
 Drawn = TypeVar("Drawn", Axes, list[Axes])
@@ -31,6 +32,8 @@ Drawn = TypeVar("Drawn", Axes, list[Axes])
 COLUMN_WIDTH = 3.3
 _MIN_FONT = 7.0
 _SAVED_DPI = 300
+# Longer names leave no room for what they name.
+_MAX_NAME = 28
 _SCALES = {"title": 0.9, "label": 0.85, "tick": 0.75, "legend": 0.75}
 _NAMES = {"pca": "PCA", "umap": "UMAP", "phate": "PHATE", "tsne": "tSNE", "diffmap": "DC"}
 
@@ -94,6 +97,15 @@ def point_size(n: int, size: float | None, ax: Axes) -> float:
     box = ax.get_window_extent()
     area = box.width * box.height / figure_of(ax).dpi ** 2
     return float(np.clip(3000 * area / max(n, 1), 0.8, 40))
+
+
+def shortened(name: str, most: int = _MAX_NAME) -> str:
+    """Return a name of a group, cut in the middle where it has more than `most` letters."""
+    if len(name) <= most:
+        return name
+    # both ends tell: "CD4-positive, alpha-beta memory T cell" and "... naive T cell"
+    half = (most - 1) // 2
+    return f"{name[: most - 1 - half].rstrip()}…{name[len(name) - half :].lstrip()}"
 
 
 def dress_embedding(ax: Axes, basis: str, components: Sequence[int], title: str | None) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from scruot.pl import _read
-from scruot.pl._colors import category_colors
+from scruot.pl._colors import group_colors
 from scruot.pl._figure import dress_plot, finish, font, new_axes
 
 __all__ = ["mass"]
@@ -122,9 +122,8 @@ def _curve_colors(adata: AnnData, fitted: _read.Fit, names: list[str]) -> dict[s
     """Return the colours that the data hold for the groups, or our own."""
     if names == [""]:
         return {"": _ONE}
-    default = category_colors(len(names))
-    stored = _stored_colors(adata, fitted, names)
-    return {name: stored.get(str(name), default[i]) for i, name in enumerate(names)}
+    groupby = adata.uns[fitted.slots.evaluation].get("groupby")
+    return group_colors(adata, str(groupby), names)
 
 
 def _draw(ax: Axes, curve: pd.DataFrame, color: Any, held_out: set[float]) -> None:
@@ -142,15 +141,6 @@ def _draw(ax: Axes, curve: pd.DataFrame, color: Any, held_out: set[float]) -> No
                 markeredgecolor=color,
                 zorder=3,
             )
-
-
-def _stored_colors(adata: AnnData, fitted: _read.Fit, names: list[str]) -> dict[str, Any]:
-    groupby = adata.uns[fitted.slots.evaluation].get("groupby")
-    colors = adata.uns.get(f"{groupby}_colors")
-    if groupby not in adata.obs or colors is None:
-        return {}
-    categories = adata.obs[groupby].astype("category").cat.categories
-    return dict(zip(map(str, categories), colors, strict=False))
 
 
 def _explain(ax: Axes, colors: dict[str, Any], *, any_held_out: bool) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "fit",
     "matrix",
     "pick",
+    "positions",
     "time_labels",
     "times_of",
     "velocity",
@@ -67,8 +68,13 @@ def matrix(adata: AnnData, use_rep: str) -> NDArray[np.float64]:
 
 def embedding(adata: AnnData, fitted: Fit, basis: str | None) -> tuple[str, NDArray[np.float64]]:
     """Return the name of a basis (the fitted one by default) and every cell's position in it."""
+    return positions(adata, fitted.use_rep, basis)
+
+
+def positions(adata: AnnData, default: str, basis: str | None) -> tuple[str, NDArray[np.float64]]:
+    """Return the name of a basis and every cell's position in it; `default` is an ``obsm`` key."""
     known = list(adata.obsm.keys())
-    use_rep = fitted.use_rep if basis is None else embedding_key(basis, known)
+    use_rep = default if basis is None else embedding_key(basis, known)
     if use_rep != "X" and use_rep not in adata.obsm:
         options = [basis_name(name) for name in known if name.startswith("X_")]
         msg = unknown("basis", basis_name(use_rep), options)

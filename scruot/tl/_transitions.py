@@ -62,7 +62,10 @@ def transition_table(
     ``"source_time"``, ``"target_time"``, ``"groupby"``
     ``"flow"`` : DataFrame
         Masses between the groups over every single interval from ``source_time`` to
-        ``target_time``: ``start``, ``end``, ``source``, ``target``, ``mass`` (at ``end``).
+        ``target_time``: ``start``, ``end``, ``source``, ``target``, ``mass`` (at ``end``) and
+        ``mass_start`` (at ``start``, of the cells whose descendants these are).
+    ``"population"`` : DataFrame
+        Mass of each group at each of these times: ``time``, ``group``, ``mass``.
 
     Raises
     ------
@@ -104,6 +107,7 @@ def transition_table(
         "target_time": float(found.times[last]),
         "groupby": groupby,
         "flow": _flow(found, labels, first, last),
+        "population": _population(found, labels, first, last),
     }
     written = writable(adata, copy=copy)
     written.uns[transport_slots(key).transition_table] = entry
@@ -221,9 +225,28 @@ def _normalised(mass: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 def _flow(found: Transport, labels: Labels, first: int, last: int) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for k in range(first, last):
-        mass = _mass(found, labels, k, k + 1)
+        mass, before = _mass(found, labels, k, k + 1), _mass_before(found, labels, k)
         for i, j in np.argwhere(mass > 0):
             ends = {"start": found.times[k], "end": found.times[k + 1]}
-            pair = {"source": labels.names[i], "target": labels.names[j], "mass": mass[i, j]}
-            rows.append({**ends, **pair})
-    return pd.DataFrame(rows, columns=["start", "end", "source", "target", "mass"])
+            pair = {"source": labels.names[i], "target": labels.names[j]}
+            rows.append({**ends, **pair, "mass": mass[i, j], "mass_start": before[i, j]})
+    return pd.DataFrame(rows, columns=["start", "end", "source", "target", "mass", "mass_start"])
+
+
+def _mass_before(found: Transport, labels: Labels, k: int) -> NDArray[np.float64]:
+    """Divide the mass of each cell among the groups of its descendants at the next time."""
+    reached = found.couplings[k] @ labels.one_hot(k + 1)
+    leaving = np.asarray(found.couplings[k].sum(axis=1)).ravel()
+    own = np.divide(found.mass[k], leaving, out=np.zeros_like(leaving), where=leaving > 0)
+    before: NDArray[np.float64] = labels.one_hot(k).T @ (own[:, None] * reached)
+    return before
+
+
+def _population(found: Transport, labels: Labels, first: int, last: int) -> pd.DataFrame:
+    rows = [
+        {"time": found.times[k], "group": labels.names[j], "mass": mass}
+        for k in range(first, last + 1)
+        for j, mass in enumerate(found.mass[k] @ labels.one_hot(k))
+        if mass > 0
+    ]
+    return pd.DataFrame(rows, columns=["time", "group", "mass"])

@@ -1,9 +1,12 @@
 """A two-branch toy whose velocity, growth, simulation and evaluation are written by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 TIMES = (0.0, 1.0, 2.0, 4.0)
 MASSES = {0.0: 1.0, 1.0: 1.2, 2.0: 1.5, 4.0: 2.0}
@@ -55,7 +58,54 @@ def toy(rng):
         },
     }
     adata.uns["dynamics_evaluation"] = evaluation(adata, rng)
+    couple(adata)
     return adata
+
+
+def couple(adata):
+    """Write couplings within each branch: every cell descends from all of its branch alike."""
+    time, branch = adata.obs["time"].to_numpy(), adata.obs["branch"].to_numpy()
+    rows = [np.flatnonzero(time == t) for t in TIMES]
+    couplings = {}
+    for k, (start, end) in enumerate(pairwise(rows)):
+        same = branch[start][:, None] == branch[end]
+        couplings[str(k)] = csr_matrix(same / same.sum(axis=0))
+    adata.uns["transport"] = {
+        "method": "wfr",
+        "params": {"time_key": "time", "use_rep": "X_pca"},
+        "times": np.array(TIMES),
+        "cells": {str(k): adata.obs_names[r].to_numpy() for k, r in enumerate(rows)},
+        "mass": {str(k): np.ones(len(r)) for k, r in enumerate(rows)},
+        "couplings": couplings,
+        "quality": pd.DataFrame(),
+    }
+    groups = np.array(["lower", "upper"], dtype=object)
+    count = {(t, g): float(((time == t) & (branch == g)).sum()) for t in TIMES for g in groups}
+    flow = [
+        (start, end, g, g, count[end, g], count[start, g])
+        for start, end in pairwise(TIMES)
+        for g in groups
+    ]
+    adata.uns["transition_table"] = {
+        "forward": np.eye(2),
+        "backward": np.eye(2),
+        "mass": np.diag([count[4.0, g] for g in groups]),
+        "source_groups": groups,
+        "target_groups": groups,
+        "source_time": 0.0,
+        "target_time": 4.0,
+        "groupby": "branch",
+        "flow": pd.DataFrame(
+            flow, columns=["start", "end", "source", "target", "mass", "mass_start"]
+        ),
+        "population": pd.DataFrame(
+            [(t, g, mass) for (t, g), mass in count.items()], columns=["time", "group", "mass"]
+        ),
+    }
+    upper = (branch == "upper").astype(float)
+    adata.obs["descendants"] = np.where(time >= 1, upper, np.nan)
+    share = np.where(time == 2, 1.0, 0.75)
+    adata.obs["ancestors"] = np.where(time <= 2, share * upper, np.nan)
 
 
 def evaluation(adata, rng):

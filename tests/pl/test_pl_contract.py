@@ -25,7 +25,16 @@ def plots(toy, simulation):
         "mass": partial(pl.mass, toy),
         "fit_quality": partial(pl.fit_quality, toy),
         "loss": partial(pl.loss, toy),
+        "transport": partial(pl.transport, toy),
+        "transition_table": partial(pl.transition_table, toy),
+        "descendants": partial(pl.descendants, toy),
+        "ancestors": partial(pl.ancestors, toy),
     }
+
+
+OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
+OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT))
+N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3}
 
 
 def axes_of(drawn):
@@ -33,6 +42,8 @@ def axes_of(drawn):
 
 
 each = pytest.mark.parametrize("name", pl.__all__)
+each_of_fits = pytest.mark.parametrize("name", OF_FITS)
+each_of_transport = pytest.mark.parametrize("name", OF_TRANSPORT)
 
 
 @each
@@ -41,7 +52,7 @@ def test_returns_axes_when_not_shown(plots, name, monkeypatch):
     drawn = plots[name](show=False)
     assert len(plt.get_fignums()) == 1
     axes = axes_of(drawn)
-    assert len(axes) == (3 if name == "fit_quality" else 1)
+    assert len(axes) == N_AXES.get(name, 1)
     assert all(ax.figure is plt.figure(plt.get_fignums()[0]) for ax in axes)
 
 
@@ -56,7 +67,7 @@ def test_shows_when_asked_and_returns_nothing(plots, name, monkeypatch):
 @each
 def test_draws_into_given_axes_and_leaves_showing_to_their_owner(plots, name, monkeypatch):
     monkeypatch.setattr(plt, "show", lambda: pytest.fail("shown"))
-    n = 3 if name == "fit_quality" else 1
+    n = N_AXES.get(name, 1)
     figure, grid = plt.subplots(1, n + 1)
     given = list(grid[:n])
     drawn = plots[name](ax=given if n > 1 else given[0], title="A title")
@@ -75,7 +86,7 @@ def test_saves_one_column_without_showing(plots, name, monkeypatch, tmp_path):
     with Image.open(path) as image:
         width = image.width
         assert np.asarray(image.convert("L")).std() > 0
-    wide = 5.1 if name == "fit_quality" else 3.3
+    wide = 5.1 if name in N_AXES else 3.3
     assert width == pytest.approx(300 * wide, abs=2)
 
 
@@ -141,7 +152,7 @@ def test_fonts_follow_the_user(plots, name):
     assert ax.yaxis.label.get_fontsize() == pytest.approx(17)
 
 
-@each
+@each_of_fits
 def test_a_missing_fit_names_the_remedy(plots, name, toy):
     del toy.uns["dynamics"]
     with pytest.raises(KeyError, match="fit_dynamics"):
@@ -149,7 +160,7 @@ def test_a_missing_fit_names_the_remedy(plots, name, toy):
     assert plt.get_fignums() == []
 
 
-@each
+@each_of_fits
 def test_a_fit_with_a_key_of_its_own(plots, name, toy):
     toy.uns["alt"] = toy.uns.pop("dynamics")
     toy.uns["alt_evaluation"] = toy.uns.pop("dynamics_evaluation")
@@ -157,6 +168,27 @@ def test_a_fit_with_a_key_of_its_own(plots, name, toy):
     toy.obs["alt_growth"] = toy.obs.pop("growth")
     drawn = plots[name](key="alt", show=False)
     assert axes_of(drawn)[0].has_data()
+
+
+@each_of_transport
+def test_a_missing_transport_names_the_remedy(plots, name, toy):
+    del toy.uns["transport"], toy.uns["transition_table"]
+    with pytest.raises(KeyError, match=r"scruot\.tl\.transport\(adata\)"):
+        plots[name](show=False)
+    assert plt.get_fignums() == []
+
+
+@each_of_transport
+def test_a_transport_with_a_key_of_its_own(plots, name, toy):
+    for slot in ("transition_table", "transport"):
+        toy.uns["alt" if slot == "transport" else f"alt_{slot}"] = toy.uns.pop(slot)
+    for column in ("descendants", "ancestors"):
+        toy.obs[f"alt_{column}"] = toy.obs.pop(column)
+    drawn = plots[name](key="alt", show=False)
+    assert axes_of(drawn)[0].has_data()
+    del toy.uns["alt_transition_table"], toy.obs["alt_descendants"], toy.obs["alt_ancestors"]
+    with pytest.raises(KeyError, match=r"key='alt'"):
+        plots[name](key="alt", show=False)
 
 
 @pytest.mark.parametrize("name", ["velocity_stream", "velocity"])
@@ -169,7 +201,10 @@ def test_a_basis_without_velocity_names_the_remedy(plots, name, toy):
         plots[name](basis="X_umap", key="alt", show=False)
 
 
-@pytest.mark.parametrize("name", ["velocity_stream", "velocity", "growth", "trajectories"])
+@pytest.mark.parametrize(
+    "name",
+    ["velocity_stream", "velocity", "growth", "trajectories", "descendants", "ancestors"],
+)
 def test_an_unknown_basis_is_named(plots, name):
     with pytest.raises(KeyError, match="Did you mean 'umap'"):
         plots[name](basis="unap", show=False)
@@ -182,7 +217,10 @@ def test_a_missing_evaluation_names_the_remedy(plots, name, toy):
         plots[name](show=False)
 
 
-@pytest.mark.parametrize("name", ["velocity_stream", "velocity", "growth", "fit_quality"])
+@pytest.mark.parametrize(
+    "name",
+    ["velocity_stream", "velocity", "growth", "fit_quality", "descendants", "ancestors"],
+)
 def test_components_count_from_one(plots, name):
     ax = axes_of(plots[name](components=(1, 3), show=False))[0]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("PCA1", "PCA3")

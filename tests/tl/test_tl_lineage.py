@@ -71,6 +71,38 @@ def test_transition_table_of_three_times(tiny):
     assert len(flow) == 5
 
 
+def test_flows_between_single_times_have_a_mass_at_either_end(tiny):
+    scruot.tl.transition_table(tiny, "type")
+    entry = tiny.uns["transition_table"]
+    flow = entry["flow"].set_index(["start", "source", "target"])
+    assert flow["mass"].to_dict() == {
+        (0, "stem", "stem"): 1,
+        (0, "blood", "blood"): 2,
+        (1, "stem", "stem"): 1,
+        (1, "blood", "stem"): 0.25,
+        (1, "blood", "blood"): 1.75,
+    }
+    # one cell of blood became two
+    assert flow["mass_start"].to_dict() == {**flow["mass"].to_dict(), (0, "blood", "blood"): 1}
+    population = entry["population"].set_index(["time", "group"])["mass"]
+    assert population.to_dict() == {
+        (0, "stem"): 1,
+        (0, "blood"): 1,
+        (1, "stem"): 1,
+        (1, "blood"): 2,
+        (3, "stem"): 1.5,
+        (3, "blood"): 1.5,
+    }
+
+
+def test_flows_leave_out_what_has_no_label_or_no_descendant(tiny):
+    tiny.obs.loc[["b1", "c2"], "type"] = None
+    scruot.tl.transition_table(tiny, "type")
+    flow = tiny.uns["transition_table"]["flow"].set_index(["start", "source", "target"])
+    assert flow["mass"].to_dict() == {(0, "blood", "blood"): 2, (1, "blood", "stem"): 0.25}
+    assert flow["mass_start"].to_dict() == {(0, "blood", "blood"): 1, (1, "blood", "stem"): 0.25}
+
+
 def test_census_of_one_cell(tiny):
     census = scruot.tl.ancestor_census(tiny, ["c1"], groupby="type")
     assert census.loc[0.0].round(6).to_dict() == {"blood": 0.2, "stem": 0.8}
