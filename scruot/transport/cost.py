@@ -74,6 +74,20 @@ def cost_of_squares(square: Tensor, delta: float) -> Tensor:
     return tangent.square_().log1p_().masked_fill_(beyond, math.inf)
 
 
+def tangent_at(cost: Tensor, delta: float) -> tuple[Tensor, Tensor]:
+    """Tangent of the cost as a function of the squared distance, where it takes these values.
+
+    Returns the value at squared distance zero and the slope. The function is convex, so that the
+    tangent is a lower bound everywhere.
+    """
+    if delta == math.inf:
+        return torch.zeros_like(cost), torch.ones_like(cost)
+    half = torch.acos(torch.exp(-0.5 * cost)).clamp(1e-6, 0.9999 * math.pi / 2)
+    square = (2.0 * delta * half).square()
+    slope = half.tan() / (4.0 * delta**2 * half)
+    return torch.tan(half).square().log1p() - slope * square, slope
+
+
 def edge_cost(x: Tensor, y: Tensor, row: Tensor, col: Tensor, delta: float) -> Tensor:
     """Cost of listed pairs, from coordinate differences (no cancellation), in slices."""
     step = max(1, 4_000_000 // max(1, x.shape[1]))
@@ -87,7 +101,7 @@ class CostBlocks:
     """The cost matrix of two clouds, as row blocks of bounded size.
 
     Iterating yields ``(slice of rows, costs of these rows)``. A matrix that fits into ``max_bytes``
-    is computed once and kept as a single block; a larger one is computed again, block by block, at
+    is computed once, when it is first asked for, and kept as a single block; a larger one is computed again, block by block, at
     every pass.
 
     Parameters
@@ -109,7 +123,7 @@ class CostBlocks:
         if x0.device.type == "cpu":
             max_bytes = min(max_bytes, _CACHED_BYTES)
         self.rows_per_block = max(1, max_bytes // row_bytes)
-        self._kept = self._block(0, self.shape[0]) if self.whole else None
+        self._kept: Tensor | None = None
 
     def _block(self, start: int, stop: int) -> Tensor:
         square = squared_distances(self.x0[start:stop], self.x1)
@@ -126,16 +140,22 @@ class CostBlocks:
             other._cut(other._kept)
         return other
 
+    def subset(self, rows: Tensor, cols: Tensor) -> CostBlocks:
+        """Costs between some of the cells; held in blocks."""
+        return CostBlocks(self.x0[rows], self.x1[cols], delta=self.delta, max_bytes=0)
+
     def matrix(self) -> Tensor:
         """Return the whole matrix, where it fits the memory limit."""
-        if self._kept is None:
+        if not self.whole:
             msg = f"A cost matrix of shape {self.shape} exceeds max_bytes and is held in blocks."
             raise MemoryError(msg)
+        if self._kept is None:
+            self._kept = self._block(0, self.shape[0])
         return self._kept
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        if self._kept is not None:
-            yield slice(0, self.shape[0]), self._kept
+        if self.whole:
+            yield slice(0, self.shape[0]), self.matrix()
             return
         for start in range(0, self.shape[0], self.rows_per_block):
             stop = min(start + self.rows_per_block, self.shape[0])

@@ -8,7 +8,6 @@ b exp((psi - c) / eps)``, and the same for the columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scruot.transport.cost import CostBlocks
-from scruot.transport.graph import EdgeGraph
+from scruot.transport.graph import EdgeGraph, Product
 from scruot.transport.objective import centre_potentials
 from scruot.transport.penalties import WFR, Sides
 
@@ -31,9 +30,6 @@ __all__ = [
 ]
 
 _CAP = 300.0  # largest exponent of a scaling between two absorptions
-
-Product = Callable[[Tensor], Tensor]
-
 
 class EntropicCost(Protocol):
     """What the sweeps need to know of a cost, dense or on edges."""
@@ -126,13 +122,13 @@ class EdgeCost:
 
     def kernel(self, phi: Tensor, psi: Tensor, eps: float) -> tuple[Product, Product]:
         """Return the products with the kernel and its transpose."""
-        graph = self.graph
-        kernel = ((phi[graph.row] + psi[graph.col] - self.cost) / eps).exp()
-        turned, row = kernel[graph.by_column], graph.row[graph.by_column]
-        return (
-            lambda v: graph.rows(kernel * v[graph.col]),
-            lambda u: graph.sum_sorted_cols(turned * u[row]),
-        )
+        exponent = self.graph.of_rows(phi).add_(psi[self.graph.col]).sub_(self.cost)
+        return self.graph.products(exponent.div_(eps).exp_())
+
+    def plan(self, a: Tensor, b: Tensor, phi: Tensor, psi: Tensor, eps: float) -> Tensor:
+        """Return ``a b exp((phi + psi - c) / eps)`` on the edges."""
+        exponent = self.graph.of_rows(phi + eps * a.log()).sub_(self.cost)
+        return exponent.add_((psi + eps * b.log())[self.graph.col]).div_(eps).exp_()
 
 
 class Potentials(NamedTuple):
