@@ -57,7 +57,7 @@ class Clusters:
         return self.largest((x - self.centre[self.label]).square().sum(1).sqrt()).clamp_min(0.0)
 
     def subset(self, keep: Tensor) -> Clusters:
-        """Return the same clusters without some cells."""
+        """Return the same clusters with some of the cells."""
         return Clusters(self.centre, self.mass, self.label[keep])
 
 

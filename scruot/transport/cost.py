@@ -101,8 +101,8 @@ class CostBlocks:
     """The cost matrix of two clouds, as row blocks of bounded size.
 
     Iterating yields ``(slice of rows, costs of these rows)``. A matrix that fits into ``max_bytes``
-    is computed once, when it is first asked for, and kept as a single block; a larger one is computed again, block by block, at
-    every pass.
+    is computed once, when it is first asked for, and kept as a single block; a larger one is
+    computed again, block by block, at every pass.
 
     Parameters
     ----------

@@ -129,9 +129,7 @@ def couple(
         solution, used = _solve(
             problem, sides, method, reg=reg, moved=share, kept_mass=kept_mass, max_exact=max_exact
         )
-    coupling = restore(
-        problem, solution, x0, a, b, method=used, certified=True, sides=sides, reg=reg
-    )
+    coupling = restore(problem, solution, x0, a, b, method=used, sides=sides, reg=reg)
     _report(coupling)
     return coupling
 

@@ -27,7 +27,8 @@ _CERTIFIED = 1e-4  # relative gap from which a plan counts as converged
 class SparsePlan:
     """A plan on the edges of a graph, potentials feasible for all pairs, and both values.
 
-    ``converged`` says whether the solver settled before its steps were used up.
+    ``converged`` says whether the solver settled before its steps were used up, ``certified``
+    whether the potentials were checked against all pairs.
     """
 
     graph: EdgeGraph
@@ -37,6 +38,7 @@ class SparsePlan:
     primal: float
     dual: float
     converged: bool = True
+    certified: bool = True
 
 
 def solve_exact(

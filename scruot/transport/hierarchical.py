@@ -12,9 +12,11 @@ from torch import Tensor
 from scruot.transport.cost import CostBlocks
 from scruot.transport.exact import SparsePlan, sparsify
 from scruot.transport.graph import EdgeGraph
+from scruot.transport.interior_point import fit_exact
 from scruot.transport.newton import EdgePotentials, anneal_edges
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
-from scruot.transport.screening import near_blocks, screen
+from scruot.transport.penalties import WFR, Sides
+from scruot.transport.screening import near_clusters, screen
 from scruot.transport.search import Search, finite_edges, search_candidates
 from scruot.transport.sinkhorn import EdgeCost
 
@@ -26,32 +28,98 @@ _LOG = logging.getLogger(__name__)
 # overlap, the cheapest pairs say little of the cost at which mass is carried
 _BLUNTEST, _SHARPEST, _SHARPEST_CARRIED = 0.4, 0.004, 0.001
 _FACTOR = 8.0  # between the eps of one round and the next
-_RESIDUAL = 1e-3  # of the potentials at the last eps, over the mass
+_RESIDUAL = 1e-3  # mass that is not yet where the potentials ask for it
 _MOST_ROUNDS = 16
 _LOST = 0.2  # relative gap beyond which eps is not yet lowered
+_SLACK = 1e-4  # of the primal value, by which a missing pair must violate
 _ENOUGH = 3e-3  # relative gap at which no further pairs are looked for
 _MISSING = 5e-4  # relative loss of dual value to missing pairs at which none are looked for
-_CONVERGED = 5e-3
-_MOST_CHECKED = 1.2e11  # pairs in all rounds; about 1.5 ns each on one core
+_CONVERGED = 5e-3  # relative gap, or loss, of a plan that counts as converged
+# pairs that are screened, in all rounds and in those before the last eps; 1.5 ns each on one core
+_MOST_CHECKED, _MOST_EARLY = 1.2e11, 2e10
 
 
 @dataclass(frozen=True, eq=False)
 class _Bounds:
-    """Values of a plan and of feasible potentials."""
+    """Values of a plan and of potentials, feasible for the candidates or for all pairs."""
 
     phi: Tensor
     psi: Tensor
     primal: float
     dual: float
-    on_edges: float  # dual value that regards the candidate pairs only
+    on_edges: float  # dual value that regards the candidates only
+    screened: bool = False
 
     @property
     def gap(self) -> float:
+        """Relative duality gap."""
         return (self.primal - self.dual) / max(self.primal, 1e-9)
 
     @property
     def missing(self) -> float:
+        """The part of it that missing pairs are to blame for."""
         return (self.on_edges - self.dual) / max(self.primal, 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """A problem in which every cell has a candidate, and what is known of its solution."""
+
+    costs: CostBlocks
+    a: Tensor
+    b: Tensor
+    sides: Sides
+    found: Search
+
+    def solve(
+        self, edges: EdgeCost, first: float, last: float, psi: Tensor | None
+    ) -> EdgePotentials:
+        """Solve the entropic problem on the candidates."""
+        return anneal_edges(
+            edges,
+            self.a,
+            self.b,
+            first=first,
+            last=last,
+            start=psi,
+            tol=_RESIDUAL,
+            sides=self.sides,
+        )
+
+    def bounds(self, edges: EdgeCost, solved: EdgePotentials) -> _Bounds:
+        """Values on the candidates; each row has a candidate whose reduced cost is zero."""
+        graph, cost, a, b = edges.graph, edges.cost, self.a, self.b
+        plan = edges.plan(a, b, solved.phi, solved.psi, solved.eps)
+        plan = fit_exact(graph, plan, a, b, self.sides)
+        primal = primal_value(cost, plan, graph.rows(plan), graph.cols(plan), a, b, self.sides)
+        source, target = self.sides.source.bound, self.sides.target.bound
+        phi = graph.rows(cost - solved.psi[graph.col], "min").clamp_max(source)
+        psi = graph.cols(cost - phi[graph.row], "min").clamp_max(target)
+        phi, psi = centre_potentials(phi, psi, a, b, self.sides)
+        phi = graph.rows(cost - psi[graph.col], "min").clamp_max(source)
+        dual = dual_value(phi, psi, a, b, self.sides)
+        return _Bounds(phi, psi, primal, dual, dual)
+
+    def screen(self, edges: EdgeCost, bounds: _Bounds, near: Tensor) -> tuple[_Bounds, EdgeGraph]:
+        """Make potentials feasible for all pairs, and add the pairs that they miss."""
+        graph, left, right = edges.graph, self.found.left, self.found.right
+        reduced = edges.cost - bounds.psi[graph.col]
+        tight = reduced <= graph.rows(reduced, "min")[graph.row]
+        tangent = graph.rows(torch.where(tight, edges.cost, math.inf), "min")
+        slack = _SLACK * bounds.primal
+        screened = screen(
+            self.costs,
+            left,
+            right,
+            (bounds.phi, bounds.psi),
+            near=near,
+            tangent=tangent,
+            slack=slack,
+        )
+        phi, psi = centre_potentials(screened.phi, bounds.psi, self.a, self.b, self.sides)
+        dual = dual_value(phi, psi, self.a, self.b, self.sides)
+        feasible = replace(bounds, phi=phi, psi=psi, dual=dual, screened=True)
+        return feasible, graph.union(screened.row, screened.col)
 
 
 def solve_hierarchical(
@@ -61,7 +129,9 @@ def solve_hierarchical(
     *,
     seed: int,
     blur: float = 0.0,
+    reg: float = 0.0,
     kept_mass: float = 0.999,
+    sides: Sides = WFR,
 ) -> SparsePlan:
     """Couple large clouds.
 
@@ -75,98 +145,151 @@ def solve_hierarchical(
     costs
         The two clouds and their cost.
     a, b
-        Positive masses of sum one.
+        Positive masses of sums near one.
     seed
         Seed of the clustering.
     blur
         Regularisation over the median cost of best pairs; 0 for a plan that is as sharp as is
         needed for a relative gap of some 1e-3.
+    reg
+        Regularisation in units of the cost, in place of ``blur``.
     kept_mass
         Share of each row or column of the entropic plan that is kept.
+    sides
+        Penalties of rows and columns, not both exact.
 
     Returns
     -------
     The pruned plan. It is certified if all pairs were screened. It has converged if the potentials
-    have and the relative gap is at most 0.5 per cent or, with ``blur``, missing pairs are to blame
-    for no more than that.
+    have and the relative gap is at most 0.5 per cent or, with ``blur`` or ``reg``, missing pairs
+    are to blame for no more than that.
     """
-    found = search_candidates(costs, a, b, known=None, seed=seed)
+    found = search_candidates(costs, a, b, seed=seed, sides=sides)
+    whole = _State(costs, a, b, sides, found)
+    options = {"blur": blur, "reg": reg, "kept_mass": kept_mass}
     graph = found.edges.graph
     alive = graph.row_counts > 0, graph.col_counts > 0
     if bool(alive[0].all()) and bool(alive[1].all()):
-        return _solve(costs, a, b, found, blur=blur, kept_mass=kept_mass)
+        return _solve(whole, **options)
     rows, cols = (torch.nonzero(mask)[:, 0] for mask in alive)
-    lonely = float(a[~alive[0]].sum() + b[~alive[1]].sum())
+    lonely = [
+        side.value(torch.zeros_like(m[~live]), m[~live])
+        for side, m, live in zip(sides, (a, b), alive, strict=True)
+        if not bool(live.all())
+    ]
+    offset = float(torch.stack(lonely).sum())
+    phi, psi = torch.full_like(a, math.inf), torch.full_like(b, math.inf)
     if not rows.numel():
         none = EdgeGraph(rows, cols, costs.shape)
-        far = torch.full_like(a, math.inf), torch.full_like(b, math.inf)
-        return SparsePlan(none, a[:0], *far, lonely, lonely)
-    number = torch.cumsum(alive[0], 0) - 1, torch.cumsum(alive[1], 0) - 1
-    inner_graph = EdgeGraph(number[0][graph.row], number[1][graph.col], (len(rows), len(cols)))
-    inner = replace(
-        found,
-        edges=EdgeCost(inner_graph, found.edges.cost),
-        left=found.left.subset(alive[0]),
-        right=found.right.subset(alive[1]),
-    )
-    plan = _solve(costs.subset(rows, cols), a[rows], b[cols], inner, blur=blur, kept_mass=kept_mass)
-    phi, psi = torch.full_like(a, math.inf), torch.full_like(b, math.inf)
+        return SparsePlan(none, a[:0], phi, psi, offset, offset)
+    plan = _solve(_without(whole, rows, cols), **options)
     phi[rows], psi[cols] = plan.phi, plan.psi
     graph = EdgeGraph(rows[plan.graph.row], cols[plan.graph.col], costs.shape)
-    values = {"primal": lonely + plan.primal, "dual": lonely + plan.dual}
-    return replace(plan, graph=graph, phi=phi, psi=psi, **values)
+    primal, dual = offset + plan.primal, offset + plan.dual
+    return replace(plan, graph=graph, phi=phi, psi=psi, primal=primal, dual=dual)
 
 
-def _solve(
-    costs: CostBlocks, a: Tensor, b: Tensor, found: Search, *, blur: float, kept_mass: float
-) -> SparsePlan:
-    """Solve from candidate pairs where every cell has one."""
-    first, last = _range_of_eps(found, blur)
-    edges, psi, eps = found.edges, None, first
-    target = max(first / _FACTOR, last)
-    best: _Bounds | None = None
-    budget, certified = _MOST_CHECKED, False
+def _without(whole: _State, rows: Tensor, cols: Tensor) -> _State:
+    """Keep some cells, among them all that have a candidate."""
+    graph = whole.found.edges.graph
+    new_row = torch.zeros_like(whole.found.left.label).index_fill_(0, rows, 1).cumsum(0) - 1
+    new_col = torch.zeros_like(whole.found.right.label).index_fill_(0, cols, 1).cumsum(0) - 1
+    inner = EdgeGraph(new_row[graph.row], new_col[graph.col], (len(rows), len(cols)))
+    found = replace(
+        whole.found,
+        edges=EdgeCost(inner, whole.found.edges.cost),
+        left=whole.found.left.subset(rows),
+        right=whole.found.right.subset(cols),
+    )
+    costs = whole.costs.subset(rows, cols)
+    return _State(costs, whole.a[rows], whole.b[cols], whole.sides, found)
+
+
+def _solve(state: _State, *, blur: float, reg: float, kept_mass: float) -> SparsePlan:
+    """Solve and screen in turns."""
+    first, last = _range_of_eps(state.found, blur, reg)
+    left, right = state.found.left, state.found.right
+    edges, target = state.found.edges, max(first / _FACTOR, last)
+    solved = state.solve(edges, first, target, None)
+    best = latest = state.bounds(edges, solved)
+    checked = 0.0
     for number in range(_MOST_ROUNDS):
-        solved = anneal_edges(edges, a, b, first=eps, last=target, start=psi, tol=_RESIDUAL)
-        psi = solved.psi
-        bounds, tangent = _on_edges(edges, a, b, solved)
-        near = near_blocks(costs, found.left, found.right, bounds.phi, bounds.psi)
-        pairs = float(found.left.counts.double() @ near.double() @ found.right.counts.double())
-        if pairs > budget:
-            break
-        budget -= pairs
-        screened = screen(
-            costs,
-            found.left,
-            found.right,
-            bounds.phi,
-            bounds.psi,
-            near=near,
-            tangent=tangent,
-            slack=1e-4 * bounds.primal,
-        )
-        phi, feasible = centre_potentials(screened.phi, bounds.psi, a, b)
-        bounds = replace(bounds, phi=phi, psi=feasible, dual=dual_value(phi, feasible, a, b))
-        certified = True
-        if best is None or bounds.dual > best.dual:
-            best = bounds
-        best = replace(best, primal=bounds.primal, on_edges=bounds.on_edges)
+        near, pairs = near_clusters(state.costs, left, right, latest.phi, latest.psi)
+        look = checked + pairs <= (_MOST_CHECKED if target <= last else _MOST_EARLY)
+        graph = edges.graph
+        if look:
+            checked += pairs
+            latest, graph = state.screen(edges, latest, near)
+        best = _better(best, latest)
         _LOG.debug(
-            "round %d: eps %.2e, %d pairs, residual %.1e, primal %.6g, gap %.2e, %.2e of it missing",
-            number,
-            target,
-            edges.cost.numel(),
-            solved.residual,
-            best.primal,
-            best.gap,
-            best.missing,
+            "round %d: eps %.1e, %d pairs, residual %.0e, value %.6g, gap %.1e, missing pairs %.1e",
+            *(number, target, edges.cost.numel(), solved.residual),
+            *(best.primal, best.gap, best.missing),
         )
-        if target <= last and (best.gap <= _ENOUGH or best.missing <= _MISSING):
+        done = not look or best.gap <= _ENOUGH or best.missing <= _MISSING
+        if (target <= last and done) or number == _MOST_ROUNDS - 1:
             break
-        edges = finite_edges(costs, edges.graph.union(screened.row, screened.col))
-        if bounds.gap <= _LOST:
-            target = max(target / _FACTOR, last)
-        eps = target
-    if best is None:
-        best = bounds
-    return _cut(costs, a, b, edges, solved, best, certified=certified, blur=blur, kept=kept_mass)
+        if look:
+            edges = finite_edges(state.costs, graph)
+            following = target if latest.gap > _LOST else max(target / _FACTOR, last)
+        else:
+            following = last
+        solved = state.solve(edges, following, following, solved.psi)
+        target, latest = following, state.bounds(edges, solved)
+    sharp = blur == 0 and reg == 0
+    return _cut(state, edges, solved, best, sharp=sharp, kept_mass=kept_mass)
+
+
+def _range_of_eps(found: Search, blur: float, reg: float) -> tuple[float, float]:
+    """First and last regularisation, in units of the cost."""
+    last = max(_SHARPEST * found.nearest, _SHARPEST_CARRIED * found.carried)
+    if reg > 0:
+        last = reg
+    elif blur > 0:
+        graph, cost = found.edges.graph, found.edges.cost
+        best = torch.cat([graph.rows(cost, "min"), graph.cols(cost, "min")])
+        last = blur * float(best[torch.isfinite(best)].median()) or last
+    return max(_BLUNTEST * max(found.nearest, found.carried), last), last
+
+
+def _better(best: _Bounds | None, latest: _Bounds) -> _Bounds:
+    """Keep the highest certified dual value with the values of the latest plan."""
+    if best is None or not best.screened or (latest.screened and latest.dual > best.dual):
+        return latest
+    return replace(best, primal=latest.primal, on_edges=max(best.dual, latest.on_edges))
+
+
+def _cut(
+    state: _State,
+    edges: EdgeCost,
+    solved: EdgePotentials,
+    best: _Bounds,
+    *,
+    sharp: bool,
+    kept_mass: float,
+) -> SparsePlan:
+    """Cut the plan to the entries that matter."""
+    a, b, sides, graph = state.a, state.b, state.sides, edges.graph
+    plan = edges.plan(a, b, solved.phi, solved.psi, solved.eps)
+    rows = a if sides.source.exact else graph.rows(plan)
+    cols = b if sides.target.exact else graph.cols(plan)
+    graph, plan = sparsify(graph, plan, rows, cols, share=kept_mass)
+    if not sides.source.exact:
+        plan = fit_exact(graph, plan, a, b, sides)
+    cost = state.costs.edges(graph.row, graph.col)
+    primal = primal_value(cost, plan, graph.rows(plan), graph.cols(plan), a, b, sides)
+    best = replace(best, primal=primal)
+    converged = solved.residual <= _RESIDUAL and (best.gap if sharp else best.missing) <= _CONVERGED
+    return SparsePlan(
+        graph, plan, best.phi, best.psi, primal, best.dual, converged, certified=best.screened
+    )
+
+
+def potentials_on_candidates(
+    costs: CostBlocks, a: Tensor, b: Tensor, *, known: tuple[Tensor, Tensor], seed: int
+) -> tuple[EdgeGraph, Tensor]:
+    """Find candidate pairs, among them the known ones, and column potentials to start from."""
+    found = search_candidates(costs, a, b, seed=seed, known=known)
+    first, last = _range_of_eps(found, 0.0, 0.0)
+    solved = _State(costs, a, b, WFR, found).solve(found.edges, first, last, None)
+    return found.edges.graph, solved.psi

@@ -215,8 +215,8 @@ class _Expansion:
         asked, slope = target.smooth(psi, kernel.problem.b)
         gradient = _free(asked - col, psi, target.bound)
         diagonal = slope + col / eps
-        # Rows are eliminated: their diagonal is slope + row / eps, the coupling is plan / eps. A row
-        # at its bound does not answer.
+        # Rows are eliminated: their diagonal is slope + row / eps, the coupling is plan / eps. At
+        # its bound a row does not answer.
         weight = u * u / (eps * (eps * source.smooth(phi, kernel.problem.a)[1] + row))
         weight = torch.where(phi.abs() < source.bound, weight, 0.0)
 

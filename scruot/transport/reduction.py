@@ -120,7 +120,6 @@ def restore(
     b: Tensor,
     *,
     method: str,
-    certified: bool,
     sides: Sides = WFR,
     reg: float = 0.0,
 ) -> Coupling:
@@ -151,7 +150,7 @@ def restore(
         primal,
         dual,
         method,
-        certified,
+        solution is None or solution.certified,
         converged=solution is None or solution.converged,
         reg=reg,
         source=sides.source,

@@ -11,6 +11,7 @@ from torch import Tensor
 from scruot.transport.clusters import Clusters, cluster
 from scruot.transport.cost import CostBlocks, cost_of_squares, squared_distances
 from scruot.transport.graph import EdgeGraph
+from scruot.transport.penalties import WFR, Sides
 from scruot.transport.sinkhorn import DenseCost, EdgeCost, anneal, typical_cost
 
 __all__ = ["Search", "search_candidates"]
@@ -44,7 +45,13 @@ class Search:
 
 
 def search_candidates(
-    costs: CostBlocks, a: Tensor, b: Tensor, *, known: tuple[Tensor, Tensor] | None, seed: int
+    costs: CostBlocks,
+    a: Tensor,
+    b: Tensor,
+    *,
+    seed: int,
+    known: tuple[Tensor, Tensor] | None = None,
+    sides: Sides = WFR,
 ) -> Search:
     """Couple clusters, and find for each cell its best partners in its best clusters.
 
@@ -54,18 +61,20 @@ def search_candidates(
         The two clouds and their cost.
     a, b
         Positive masses.
+    seed
+        Seed of the clustering.
     known
         Rows and columns of pairs that must be candidates; if not given, the nearest partner is
         looked for of each cell that found none.
-    seed
-        Seed of the clustering.
+    sides
+        Penalties of rows and columns.
 
     Returns
     -------
     The candidate pairs.
     """
     left, right = cluster(costs.x0, a, seed), cluster(costs.x1, b, seed)
-    coarse_phi, coarse_psi, carried = coarse_potentials(costs, left, right)
+    coarse_phi, coarse_psi, carried = coarse_potentials(costs, left, right, sides)
     phi = reduced_to(costs.x0, right, coarse_psi, costs.delta).amin(1)
     psi = reduced_to(costs.x1, left, coarse_phi, costs.delta).amin(1)
     i, j = best_partners(costs.x0, costs.x1, psi, right, coarse_psi, costs.delta)
@@ -75,8 +84,8 @@ def search_candidates(
     if known is not None:
         graph = graph.union(*known)
     else:
-        without = (torch.nonzero(c == 0)[:, 0] for c in (graph.row_counts, graph.col_counts))
-        rows, cols = without
+        rows = torch.nonzero(graph.row_counts == 0)[:, 0]
+        cols = torch.nonzero(graph.col_counts == 0)[:, 0]
         graph = graph.union(rows, nearest(costs.x0[rows], costs.x1))
         graph = graph.union(nearest(costs.x1[cols], costs.x0), cols)
     edges = finite_edges(costs, graph)
@@ -115,14 +124,17 @@ def reduced_to(x: Tensor, other: Clusters, psi: Tensor, delta: float) -> Tensor:
 
 
 def coarse_potentials(
-    costs: CostBlocks, left: Clusters, right: Clusters
+    costs: CostBlocks, left: Clusters, right: Clusters, sides: Sides
 ) -> tuple[Tensor, Tensor, float]:
     """Potentials of the cluster problem, and the mean cost at which its plan carries mass."""
-    cost = reachable_cost(squared_distances(left.centre, right.centre), costs.delta)
-    first = typical_cost(cost)
+    square = squared_distances(left.centre, right.centre)
+    reached = square < (math.pi * costs.delta) ** 2
+    cost = reachable_cost(square, costs.delta)
+    # clusters out of reach must not set the scale
+    first = typical_cost(cost[reached])
     last = 0.01 * first
-    phi, psi = anneal(DenseCost(cost), left.mass, right.mass, first=first, last=last)
-    plan = left.mass[:, None] * right.mass * ((phi[:, None] + psi - cost) / last).exp()
+    phi, psi = anneal(DenseCost(cost), left.mass, right.mass, first=first, last=last, sides=sides)
+    plan = left.mass[:, None] * right.mass * ((phi[:, None] + psi - cost) / last).exp() * reached
     return phi, psi, float((plan * cost).sum() / plan.sum().clamp_min(1e-300))
 
 

@@ -31,6 +31,7 @@ __all__ = [
 
 _CAP = 300.0  # largest exponent of a scaling between two absorptions
 
+
 class EntropicCost(Protocol):
     """What the sweeps need to know of a cost, dense or on edges."""
 

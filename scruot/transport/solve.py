@@ -14,7 +14,7 @@ from scruot.transport.checks import check_clouds
 from scruot.transport.coupling import Coupling
 from scruot.transport.exact import SparsePlan, prune, solve_exact
 from scruot.transport.frank_wolfe import solve_frank_wolfe
-from scruot.transport.hierarchical import entropic_on_candidates, solve_hierarchical
+from scruot.transport.hierarchical import potentials_on_candidates, solve_hierarchical
 from scruot.transport.reduction import Problem, reduce_problem, restore
 from scruot.transport.sinkhorn import DenseCost, anneal, typical_cost
 
@@ -22,7 +22,6 @@ __all__ = ["wfr_coupling"]
 
 _LOG = logging.getLogger(__name__)
 
-_MOST_CHECKED = 4_000_000_000  # pairs; a pass over them takes about a minute on one core
 # from this size of the smaller cloud on, steps of the network simplex are cheaper than of Newton
 _MOST_NEWTON = 2000
 _ENOUGH = 1e-3  # relative gap with which the former are content
@@ -110,56 +109,54 @@ def wfr_coupling(
     """
     _check(x0, x1, a, b, delta, blur, kept_mass, method)
     device = torch.device("cpu") if x0.device.type == "mps" else x0.device
-    certify = method == "exact" or x0.shape[0] * x1.shape[0] <= _MOST_CHECKED
     x0_, x1_, a_, b_ = (t.to(device).to(torch.float64) for t in (x0, x1, a, b))
-    problem = reduce_problem(x0_, x1_, a_, b_, delta=delta, max_bytes=max_bytes, look=certify)
+    large = method == "hierarchical" or (
+        method == "auto" and not _fits(int((a > 0).sum()), int((b > 0).sum()), max_exact, max_bytes)
+    )
+    problem = reduce_problem(x0_, x1_, a_, b_, delta=delta, max_bytes=max_bytes, look=not large)
     solution, used = None, "empty"
     if problem is not None:
-        solution, used = _solve(
-            problem,
-            method,
-            blur=blur,
-            kept_mass=kept_mass,
-            max_exact=max_exact,
-            seed=random_state,
-            certify=certify,
-        )
-    coupling = restore(problem, solution, x0, a, b, method=used, certified=certify)
-    if certify and blur == 0 and coupling.gap > _POOR:
+        solve = _solve_large if large else _solve
+        solution, used = solve(problem, blur=blur, kept_mass=kept_mass, seed=random_state)
+    coupling = restore(problem, solution, x0, a, b, method=used)
+    _report(coupling, blur)
+    return coupling
+
+
+def _report(coupling: Coupling, blur: float) -> None:
+    """Warn of a plan that is not as good as it should be, and say what helps."""
+    if blur == 0 and coupling.certified and coupling.gap > _POOR:
         _LOG.warning(
             "The coupling of %d with %d cells may cost up to %.1f %% more than the best one; "
             "method='exact' (coupling='exact' in a fit) is slower and closes the gap.",
             *coupling.shape,
             100 * coupling.gap,
         )
-    return coupling
-
-
-def _solve(
-    problem: Problem,
-    method: str,
-    *,
-    blur: float,
-    kept_mass: float,
-    max_exact: int,
-    seed: int,
-    certify: bool,
-) -> tuple[SparsePlan, str]:
-    """Choose a method and apply it."""
-    costs, a, b = problem.costs, problem.a, problem.b
-    small = costs.whole and min(costs.shape) <= max_exact
-    if method == "hierarchical" or (method == "auto" and not small):
-        solution = solve_hierarchical(
-            costs,
-            a,
-            b,
-            known=problem.known,
-            seed=seed,
-            certify=certify,
-            blur=blur,
-            kept_mass=kept_mass,
+    elif not coupling.converged:
+        _LOG.warning(
+            "The coupling of %d with %d cells has not converged; a larger blur converges faster, "
+            "and method='exact' (coupling='exact' in a fit) is slower but sure.",
+            *coupling.shape,
         )
-        return solution, "hierarchical"
+
+
+def _fits(n: int, m: int, max_exact: int, max_bytes: int) -> bool:
+    """Whether all pairs can be regarded."""
+    return min(n, m) <= max_exact and 8 * n * m <= max_bytes
+
+
+def _solve_large(
+    problem: Problem, *, blur: float, kept_mass: float, seed: int
+) -> tuple[SparsePlan, str]:
+    """Couple through candidate pairs."""
+    costs, a, b = problem.costs, problem.a, problem.b
+    found = solve_hierarchical(costs, a, b, seed=seed, blur=blur, kept_mass=kept_mass)
+    return found, "hierarchical"
+
+
+def _solve(problem: Problem, *, blur: float, kept_mass: float, seed: int) -> tuple[SparsePlan, str]:
+    """Choose a method that regards all pairs, and apply it."""
+    costs, a, b = problem.costs, problem.a, problem.b
     eps = blur * float(problem.nearest.median())
     if eps > 0:
         return solve_blurred(costs, a, b, eps=eps, kept_mass=kept_mass), "blurred"
@@ -173,9 +170,8 @@ def _solve(
         _, psi = anneal(DenseCost(cost), a, b, first=first, last=0.003 * first)
         solution = solve_exact(costs, a, b, psi)
     else:
-        start = entropic_on_candidates(costs, a, b, known=problem.known, seed=seed)
-        graph = start.edges.graph
-        solution = solve_exact(costs, a, b, start.psi, extra=(graph.row, graph.col))
+        graph, psi = potentials_on_candidates(costs, a, b, known=problem.known, seed=seed)
+        solution = solve_exact(costs, a, b, psi, extra=(graph.row, graph.col))
     return prune(solution, costs, a, b), "exact"
 
 

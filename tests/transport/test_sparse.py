@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scruot.transport import solve, wfr_cost, wfr_coupling
+from scruot.transport import hierarchical, wfr_cost, wfr_coupling
 
 
 @pytest.mark.parametrize("delta", [1.5, 5.0])
@@ -39,7 +39,8 @@ def test_hierarchical_handles_isolated_cells(clouds):
 
 
 def test_beyond_the_checked_size_the_dual_is_no_certificate(clouds, monkeypatch):
-    monkeypatch.setattr(solve, "_MOST_CHECKED", 1000)
+    monkeypatch.setattr(hierarchical, "_MOST_CHECKED", 1000)
+    monkeypatch.setattr(hierarchical, "_MOST_EARLY", 1000)
     x, y = clouds(600, 700)
     x[0] += 1e3
     a, b = torch.ones(600), torch.ones(700)
