@@ -1,5 +1,12 @@
 """Static couplings between weighted clouds."""
 
+from scruot.transport.calibrate import (
+    auto_reg,
+    auto_tau,
+    tau_for_group,
+    tau_for_moved,
+    tau_for_spread,
+)
 from scruot.transport.chain import Chain
 from scruot.transport.cost import wfr_cost
 from scruot.transport.couple import couple
@@ -17,11 +24,16 @@ __all__ = [
     "PairTable",
     "Penalty",
     "auto_delta",
+    "auto_reg",
+    "auto_tau",
     "couple",
     "interpolate",
     "outlier_influence",
     "pairs",
     "static_floor",
+    "tau_for_group",
+    "tau_for_moved",
+    "tau_for_spread",
     "wfr_cost",
     "wfr_coupling",
     "wfr_interpolation",

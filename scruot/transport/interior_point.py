@@ -219,8 +219,7 @@ def solve_on_edges(
         )
         d_sum = limits.left(d_phi, d_psi)
         d_plan = correction - plan + plan * d_sum / slack
-        scale = min(1.0, sides.least)
-        largest = float(torch.maximum(d_phi.abs().max(), d_psi.abs().max())) / scale
+        largest = float(torch.maximum(d_phi.abs().max(), d_psi.abs().max())) / sides.least
         plan = plan + min(1.0, 0.995 * _longest_step(plan, d_plan)) * d_plan
         move = min(1.0, 0.995 * _longest_step(slack, -d_sum), 2.0 / max(largest, 1e-300))
         phi, psi = phi + move * d_phi, psi + move * d_psi

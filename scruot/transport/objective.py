@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,7 @@ from scruot.transport.penalties import WFR, Sides
 __all__ = ["centre_potentials", "dual_value", "primal_value"]
 
 _BALANCED = 1e-12  # share of the mass that counts as rounding
+_MOST_STEPS = 60
 _NUDGE = 1e-9  # share of tau on either side of a kink
 
 
@@ -40,7 +42,7 @@ def centre_potentials(
     """Add the constant to phi, and take it from psi, that maximises the dual value.
 
     The maximum is where both sides carry the same mass (translation-invariant Sinkhorn: Sejourne,
-    Vialard and Peyre, AISTATS 2022): in closed form with KL or exact marginals, by bisection else.
+    Vialard and Peyre, AISTATS 2022): in closed form with KL or exact marginals, else by a search.
     """
     source, target = sides
     if source.exact and target.exact:
@@ -50,8 +52,26 @@ def centre_potentials(
         left = torch.logsumexp(a.log() - phi / source.tau, 0)
         shift = rate * (left - torch.logsumexp(b.log() - psi / target.tau, 0))
         return phi + shift, psi - shift
-    shift = phi.new_tensor(_bisect(phi, psi, a, b, sides))
-    return phi + shift, psi - shift
+    search = _bisect if any(side.kind == "tv" for side in sides) else _newton
+    found = search(phi, psi, a, b, sides)
+    return phi + found, psi - found
+
+
+def _newton(phi: Tensor, psi: Tensor, a: Tensor, b: Tensor, sides: Sides) -> float:
+    """Shift at which both sides carry the same mass, by Newton steps within a shrinking bracket."""
+    low, high, shift = -math.inf, math.inf, 0.0
+    rounding, longest = _BALANCED * float(a.sum() + b.sum()), 64.0 * sides.least
+    for _ in range(_MOST_STEPS):
+        rows, row_curve = sides.source.smooth(phi + shift, a)
+        cols, col_curve = sides.target.smooth(psi - shift, b)
+        excess = float(rows.clamp_min(0.0).sum() - cols.clamp_min(0.0).sum())
+        if abs(excess) <= rounding:
+            break
+        low, high = (shift, high) if excess > 0 else (low, shift)
+        slope = float((row_curve * (rows > 0)).sum() + (col_curve * (cols > 0)).sum())
+        step = max(-longest, min(longest, excess / max(slope, 1e-300)))
+        shift = shift + step if low < shift + step < high else 0.5 * (low + high)
+    return shift
 
 
 def _bisect(phi: Tensor, psi: Tensor, a: Tensor, b: Tensor, sides: Sides) -> float:
