@@ -13,9 +13,10 @@ from scruot.transport.blurred import solve_blurred
 from scruot.transport.checks import check_clouds
 from scruot.transport.coupling import Coupling
 from scruot.transport.exact import SparsePlan, prune, solve_exact
+from scruot.transport.hierarchical import solve_hierarchical
 from scruot.transport.linear import solve_linear, solve_partial
 from scruot.transport.penalties import Penalty, Sides
-from scruot.transport.reduction import Problem, homogeneous_problem, restore
+from scruot.transport.reduction import Problem, homogeneous_problem, is_large, restore
 from scruot.transport.sinkhorn import BlockedCost, DenseCost, anneal, typical_cost
 
 __all__ = ["couple"]
@@ -124,11 +125,21 @@ def couple(
     unit = math.sqrt(cost_scale)
     problem = homogeneous_problem(x0_ / unit, x1_ / unit, a_, b_, max_bytes=max_bytes)
     solution, used = None, "empty"
-    if problem is not None:
-        share = None if moved is None else moved / problem.scale
-        solution, used = _solve(
-            problem, sides, method, reg=reg, moved=share, kept_mass=kept_mass, max_exact=max_exact
+    large = is_large(a_, b_, method, max_exact=max_exact, max_bytes=max_bytes)
+    if problem is not None and large and moved is None:
+        solution = solve_hierarchical(
+            problem.costs,
+            problem.a,
+            problem.b,
+            seed=random_state,
+            reg=reg,
+            kept_mass=kept_mass,
+            sides=sides,
         )
+        used = "hierarchical"
+    elif problem is not None:
+        share = None if moved is None else moved / problem.scale
+        solution, used = _solve(problem, sides, reg=reg, moved=share, kept_mass=kept_mass)
     coupling = restore(problem, solution, x0, a, b, method=used, sides=sides, reg=reg)
     _report(coupling)
     return coupling
@@ -137,14 +148,12 @@ def couple(
 def _solve(
     problem: Problem,
     sides: Sides,
-    method: str,
     *,
     reg: float,
     moved: float | None,
     kept_mass: float,
-    max_exact: int,
 ) -> tuple[SparsePlan, str]:
-    """Choose a solver and apply it."""
+    """Choose a solver that regards all pairs, and apply it."""
     costs, a, b = problem.costs, problem.a, problem.b
     if moved is not None:
         return solve_partial(costs, a, b, moved), "exact"
@@ -166,7 +175,7 @@ def _solve(
 
 def _report(coupling: Coupling) -> None:
     """Warn of a solve that has not settled and say what helps."""
-    if coupling.reg > 0 and not coupling.converged:
+    if coupling.method == "entropic" and not coupling.converged:
         _LOG.warning(
             "The entropic coupling of %d with %d cells has not converged at reg = %.3g; raise reg "
             "(three times as much needs about a third of the sweeps) or use reg=0, which is exact.",
@@ -179,6 +188,12 @@ def _report(coupling: Coupling) -> None:
             "method='exact' is slower and closes the gap.",
             *coupling.shape,
             100 * coupling.gap,
+        )
+    elif not coupling.converged:
+        _LOG.warning(
+            "The coupling of %d with %d cells has not converged; a larger reg converges faster, "
+            "and method='exact' is slower but sure.",
+            *coupling.shape,
         )
 
 

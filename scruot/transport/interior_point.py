@@ -104,11 +104,11 @@ class _Inequalities:
         self.signs: list[tuple[int, float, slice]] = []
         right = [cost]
         for axis, side in enumerate(sides):
-            if side.floor == -math.inf:
+            if side.bound == math.inf:
                 continue
             for sign in (1.0, -1.0):
                 self.signs.append((axis, sign, slice(n_edges, n_edges + graph.shape[axis])))
-                right.append(cost.new_full((graph.shape[axis],), side.tau))
+                right.append(cost.new_full((graph.shape[axis],), side.bound))
                 n_edges += graph.shape[axis]
         self.n_edges, self.right = cost.numel(), torch.cat(right)
 

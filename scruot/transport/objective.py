@@ -88,8 +88,8 @@ def _bisect(phi: Tensor, psi: Tensor, a: Tensor, b: Tensor, sides: Sides) -> flo
 
     step, rounding = sides.least, _BALANCED * float(a.sum() + b.sum())
     # potentials within the bounds of TV stay within them
-    least = min(0.0, sides.source.floor - float(phi.min()))
-    most = max(0.0, float(psi.min()) - sides.target.floor)
+    least = min(0.0, -sides.source.bound - float(phi.min()))
+    most = max(0.0, float(psi.min()) + sides.target.bound)
     after, before = excess(_NUDGE * step), excess(-_NUDGE * step)
     if after > 0:
         return _sign_change(excess, 1.0, step, most)

@@ -78,9 +78,9 @@ class Penalty:
         return self.tau == math.inf
 
     @property
-    def floor(self) -> float:
-        """Least potential that is allowed: creating mass at TV's price is."""
-        return -self.tau if self.kind == "tv" else -math.inf
+    def bound(self) -> float:
+        """Bound of the size of potentials: ``tau`` with TV."""
+        return self.tau if self.kind == "tv" else math.inf
 
     def ceiling(self, prescribed: Tensor) -> Tensor:
         """Largest potentials worth considering: beyond it all mass is destroyed."""
@@ -217,7 +217,7 @@ class Sides(NamedTuple):
     def bounds(self, a: Tensor, b: Tensor) -> Bounds:
         """Range of potentials that is worth considering."""
         return Bounds(
-            self.source.floor, self.target.floor, self.source.ceiling(a), self.target.ceiling(b)
+            -self.source.bound, -self.target.bound, self.source.ceiling(a), self.target.ceiling(b)
         )
 
 

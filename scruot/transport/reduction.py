@@ -14,7 +14,7 @@ from scruot.transport.coupling import Coupling
 from scruot.transport.exact import SparsePlan
 from scruot.transport.penalties import WFR, Sides
 
-__all__ = ["Problem", "homogeneous_problem", "reduce_problem", "restore"]
+__all__ = ["Problem", "homogeneous_problem", "is_large", "reduce_problem", "restore"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,13 @@ class Problem:
     offset: float
     known: tuple[Tensor, Tensor]
     nearest: Tensor
+
+
+def is_large(a: Tensor, b: Tensor, method: str, *, max_exact: int, max_bytes: int) -> bool:
+    """Whether to couple through candidate pairs instead of regarding all."""
+    n, m = int((a > 0).sum()), int((b > 0).sum())
+    fits = min(n, m) <= max_exact and 8 * n * m <= max_bytes
+    return method == "hierarchical" or (method == "auto" and not fits)
 
 
 def reduce_problem(

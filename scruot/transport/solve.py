@@ -15,7 +15,7 @@ from scruot.transport.coupling import Coupling
 from scruot.transport.exact import SparsePlan, prune, solve_exact
 from scruot.transport.frank_wolfe import solve_frank_wolfe
 from scruot.transport.hierarchical import potentials_on_candidates, solve_hierarchical
-from scruot.transport.reduction import Problem, reduce_problem, restore
+from scruot.transport.reduction import Problem, is_large, reduce_problem, restore
 from scruot.transport.sinkhorn import DenseCost, anneal, typical_cost
 
 __all__ = ["wfr_coupling"]
@@ -110,9 +110,7 @@ def wfr_coupling(
     _check(x0, x1, a, b, delta, blur, kept_mass, method)
     device = torch.device("cpu") if x0.device.type == "mps" else x0.device
     x0_, x1_, a_, b_ = (t.to(device).to(torch.float64) for t in (x0, x1, a, b))
-    large = method == "hierarchical" or (
-        method == "auto" and not _fits(int((a > 0).sum()), int((b > 0).sum()), max_exact, max_bytes)
-    )
+    large = is_large(a, b, method, max_exact=max_exact, max_bytes=max_bytes)
     problem = reduce_problem(x0_, x1_, a_, b_, delta=delta, max_bytes=max_bytes, look=not large)
     solution, used = None, "empty"
     if problem is not None:
@@ -138,11 +136,6 @@ def _report(coupling: Coupling, blur: float) -> None:
             "and method='exact' (coupling='exact' in a fit) is slower but sure.",
             *coupling.shape,
         )
-
-
-def _fits(n: int, m: int, max_exact: int, max_bytes: int) -> bool:
-    """Whether all pairs can be regarded."""
-    return min(n, m) <= max_exact and 8 * n * m <= max_bytes
 
 
 def _solve_large(
