@@ -17,8 +17,10 @@ from scruot.dynamics import device as home
 from scruot.dynamics.fields import Ensemble, Field
 from scruot.dynamics.simulate import integrate_flow, integrate_flow_adaptively, integrate_sde
 from scruot.dynamics.train import Schedule, train
-from scruot.geometry import travelling_dirac
+from scruot.geometry import Bridge, Geodesic, travelling_dirac
 from scruot.geometry.neighbours import typical_spacing
+from scruot.solvers.kernel_field import kernel_mean
+from scruot.solvers.leaves import leaf_order
 from scruot.solvers.pair_sampler import PairSampler
 from scruot.solvers.run import fit_snapshots
 from scruot.solvers.wfrfm import WFRFM, WFRFMParams
@@ -242,20 +244,41 @@ def test_couplings(device, delta, options):
 
 
 @faked
-def test_pair_sampler(device):
+@pytest.mark.parametrize(
+    ("path", "quantities"),
+    [(Geodesic(0.8), ("velocity", "growth")), (Bridge(0.3), ("velocity", "growth", "score"))],
+)
+def test_pair_sampler(device, path, quantities):
     def batch(where):
         x = clouds().to(where)
         tables = [
             pairs(wfr_coupling(a, b, v, w, 0.8))
             for a, b, v, w in zip(x.x, x.x[1:], x.weights, x.weights[1:], strict=False)
         ]
-        sampler = PairSampler(x, tables, delta=0.8, noise=0.1)
-        return sampler.draw(50, home.make_generator(where, 0))
+        sampler = PairSampler(x, tables, path, noise=0.1, quantities=quantities)
+        drawn = sampler.draw(50, home.make_generator(where, 0))
+        return [drawn.t, drawn.x, drawn.weight, *drawn.targets.values(), *drawn.precision.values()]
 
     there, here = batch(device), batch(torch.device("cpu"))
     assert is_there(*there)
     for a, b in zip(there, here, strict=True):
         torch.testing.assert_close(a.cpu(), b)
+
+
+@faked
+def test_kernel_mean_over_leaves(device):
+    generator = torch.Generator().manual_seed(0)
+    where, values = (torch.rand(256, 3, generator=generator) for _ in range(2))
+    x, log_mass = torch.rand(40, 3, generator=generator), torch.zeros(256)
+
+    def mean(target):
+        w, v, q, m = (a.to(target) for a in (where, values, x, log_mass))
+        order = leaf_order(w, 64)
+        return kernel_mean(q, w[order], m, v[order], torch.tensor(0.2).to(target), 64)
+
+    there = mean(device)
+    assert is_there(there)
+    torch.testing.assert_close(there.cpu(), mean(torch.device("cpu")))
 
 
 def rates(t, x):

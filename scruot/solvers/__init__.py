@@ -11,11 +11,12 @@ from typing import Any
 
 from scruot._messages import unknown
 from scruot.solvers.problem import Solver
+from scruot.solvers.wfr import WFR
 from scruot.solvers.wfrfm import WFRFM
 
 __all__ = ["cite", "describe", "get", "names"]
 
-_SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (WFRFM,)}
+_SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (WFRFM, WFR)}
 
 
 def names() -> list[str]:
@@ -87,10 +88,10 @@ def describe(name: str) -> dict[str, Any]:
     'auto'
     """
     solver = get(name)
-    parameters = {
-        f.name: {"default": f.default, "help": f.metadata["help"]}
-        for f in dataclasses.fields(solver.params)
-    }
+    own = solver.params.__annotations__
+    # a method's own parameters first, then those that it shares with others
+    fields = sorted(dataclasses.fields(solver.params), key=lambda f: f.name not in own)
+    parameters = {f.name: {"default": f.default, "help": f.metadata["help"]} for f in fields}
     return {
         "name": solver.name,
         "summary": solver.summary,

@@ -1,4 +1,4 @@
-"""Pairs of cells of all intervals in one table, and batches of path points from it."""
+"""Batches of points on the paths between paired cells."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ import torch
 from torch import Tensor
 
 from scruot.dynamics.snapshots import Snapshots
-from scruot.geometry.wfr import travelling_dirac
+from scruot.geometry import Path
+from scruot.solvers.pair_table import JoinedPairs
 from scruot.transport import PairTable
 
 
 class Batch(NamedTuple):
-    """Regression targets: at time ``t`` and state ``x`` with a weight, in scaled units."""
+    """Regression targets: at times ``t`` and states ``x``, in scaled units.
+
+    ``weight`` (n,) is the mass of the path; ``targets`` has a quantity's value, (n, d) or (n,);
+    ``precision`` has, for some, a factor (n,) on its squared error that depends on time alone and
+    so changes the noise of the regression, not its minimiser.
+    """
 
     t: Tensor
     x: Tensor
-    velocity: Tensor
-    growth: Tensor
     weight: Tensor
+    targets: dict[str, Tensor]
+    precision: dict[str, Tensor]
 
 
 class PairSampler:
-    """Draws points on travelling Diracs.
+    """Draws points on the paths between paired cells.
 
     An interval is drawn in proportion to its duration, a pair of it in proportion to
     ``m0 + m1`` (births have ``m0 = 0`` and deaths ``m1 = 0``, so neither end alone would
-    do), and a point counts ``m_s / (m0 + m1) <= 1``, divided by the mean of that in its
-    interval.
+    do), and a point counts ``m_s / (m0 + m1)``, divided by the mean of that in its interval.
 
     Parameters
     ----------
@@ -36,80 +41,99 @@ class PairSampler:
         The clouds.
     tables
         One table of pairs per interval.
-    delta
-        Length of the WFR geometry, in the clouds' units.
+    path
+        Law between two cells.
     noise
-        Standard deviation, per coordinate, of Gaussian noise added to the position.
+        Standard deviation, per coordinate, of Gaussian noise added to the position: it
+        smooths the law of the cells.
+    quantities
+        What to draw targets of: ``"velocity"``, ``"growth"``, ``"score"``.
+    growth
+        Log ratio of the masses of each pair, per interval, in place of the path's own.
     """
 
     def __init__(
-        self, snapshots: Snapshots, tables: list[PairTable], delta: float, noise: float
+        self,
+        snapshots: Snapshots,
+        tables: list[PairTable],
+        path: Path,
+        noise: float,
+        *,
+        quantities: tuple[str, ...] = ("velocity", "growth"),
+        growth: list[Tensor] | None = None,
     ) -> None:
-        self.delta, self.noise = delta, noise
-        self.cells = torch.cat(snapshots.x)
-        device = self.cells.device
-        offset = 0
-        parts: dict[str, list[Tensor]] = {k: [] for k in ("i", "j", "m0", "m1", "p", "t", "dt")}
-        for k, table in enumerate(tables):
-            n_source, start = len(snapshots.x[k]), offset
-            duration = snapshots.durations[k]
-            source, target = table.source + start, table.target + start + n_source
-            total = table.m0 + table.m1
-            birth, death = table.source < 0, table.target < 0
-            parts["i"].append(torch.where(birth, target, source))
-            parts["j"].append(torch.where(death, source, target))
-            # only the ratio of the masses matters to the path
-            parts["m0"].append((table.m0 / total).float())
-            parts["m1"].append((table.m1 / total).float())
-            parts["p"].append(duration * total / total.sum())
-            parts["t"].append(torch.full((len(total),), snapshots.times[k], device=device))
-            parts["dt"].append(torch.full((len(total),), duration, device=device))
-            offset += n_source
-        self.i, self.j, self.m0, self.m1, p, self.start, self.duration = (
-            torch.cat(parts[k]) for k in ("i", "j", "m0", "m1", "p", "t", "dt")
-        )
+        self.path, self.noise, self.quantities = path, noise, quantities
+        self.pairs = JoinedPairs(snapshots, tables)
+        self.growth = None if growth is None else torch.cat(growth).float()
+        device = self.pairs.cells.device
+        self.start = torch.tensor(snapshots.times[:-1], device=device)
+        self.duration = torch.tensor(snapshots.durations, device=device)
         # in double precision where the device has it: with millions of pairs each has a
         # probability below what single precision resolves next to one
+        p = torch.cat(
+            [
+                d * total / total.sum()
+                for d, total in zip(
+                    snapshots.durations, self.pairs.total.split(self.pairs.sizes), strict=True
+                )
+            ]
+        )
         cumulative = p.cumsum(0)
         self.cumulative = cumulative / cumulative[-1]
-        self.mean_weight = self._mean_weight(p, [len(t.m0) for t in tables])
+        pairs = self.pairs
+        distance = torch.linalg.vector_norm(pairs.cells[pairs.j] - pairs.cells[pairs.i], dim=1)
+        self.mean_weight = self._means(p, path.mean_mass(distance, pairs.m0, pairs.m1))
+        # root mean square, per coordinate, of all displacements per time
+        speeds = distance / self.duration[pairs.interval]
+        self.speed = float(((p * speeds**2).sum() / p.sum() / snapshots.dim).sqrt())
 
-    def _mean_weight(self, p: Tensor, sizes: list[int]) -> Tensor:
-        """Return the mean weight of every pair's interval: ``int |z|^2 ds`` in closed form."""
-        distance = torch.linalg.vector_norm(self.cells[self.j] - self.cells[self.i], dim=1)
-        cos = torch.cos(distance / (2 * self.delta))
-        mean = (self.m0 + self.m1 + (self.m0 * self.m1).sqrt() * cos) / 3
-        per_interval = [
-            ((q * m).sum() / q.sum()).expand(n)
-            for q, m, n in zip(p.split(sizes), mean.split(sizes), sizes, strict=True)
-        ]
-        return torch.cat(per_interval).float()
+    def _means(self, p: Tensor, values: Tensor) -> Tensor:
+        """Return the mean of every interval."""
+        parts = zip(p.split(self.pairs.sizes), values.split(self.pairs.sizes), strict=True)
+        return torch.stack([(q * v).sum() / q.sum() for q, v in parts]).float()
 
     def draw(self, n: int, generator: torch.Generator) -> Batch:
         """Draw ``n`` points: pairs and times each by stratified sampling."""
-        device = self.cells.device
+        pairs, device = self.pairs, self.pairs.cells.device
         u = torch.rand(n, generator=generator, device=device).to(self.cumulative.dtype)
         strata = (torch.arange(n, device=device) + u) / n
-        pair = torch.searchsorted(self.cumulative, strata).clamp_max(len(self.i) - 1)
+        pair = torch.searchsorted(self.cumulative, strata).clamp_max(len(pairs.i) - 1)
         # times are stratified as well, in an order that has nothing to do with the pairs'
         order = torch.randperm(n, generator=generator, device=device)
         s = (order + torch.rand(n, generator=generator, device=device)) / n
-        path = travelling_dirac(
+        interval = pairs.interval[pair]
+        duration = self.duration[interval]
+        point = self.path.at(
             s,
-            self.cells[self.i[pair]],
-            self.cells[self.j[pair]],
-            self.m0[pair],
-            self.m1[pair],
-            self.delta,
+            pairs.cells[pairs.i[pair]],
+            pairs.cells[pairs.j[pair]],
+            pairs.m0[pair],
+            pairs.m1[pair],
+            duration,
         )
-        duration = self.duration[pair]
-        x = path.x
-        if self.noise > 0:
-            x = x + self.noise * torch.randn(x.shape, generator=generator, device=device)
+        deviation = (point.variance + self.noise**2).sqrt()
+        x, drawn = point.mean, None
+        if self.noise > 0 or "score" in self.quantities:
+            drawn = torch.randn(x.shape, generator=generator, device=device)
+            x = x + deviation[:, None] * drawn
+        targets = {
+            "velocity": point.velocity / duration[:, None],
+            "growth": (point.growth if self.growth is None else self.growth[pair]) / duration,
+        }
+        precision: dict[str, Tensor] = {}
+        if drawn is not None and "score" in self.quantities:
+            # x = mean + deviation e: where the deviation widens, e moves the point
+            widening = point.spreading / (2 * deviation * duration)
+            targets["velocity"] = targets["velocity"] + widening[:, None] * drawn
+            targets["score"] = -drawn / deviation[:, None]
+            precision = {
+                "velocity": 1 / (1 + (widening / self.speed) ** 2),
+                "score": deviation**2,
+            }
         return Batch(
-            t=self.start[pair] + s * duration,
+            t=self.start[interval] + s * duration,
             x=x,
-            velocity=path.velocity / duration[:, None],
-            growth=path.growth / duration,
-            weight=path.mass / self.mean_weight[pair],
+            weight=point.mass / self.mean_weight[interval],
+            targets={name: targets[name] for name in self.quantities},
+            precision=precision,
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from scruot.dynamics.fields import Field
 from scruot.dynamics.simulate import integrate_flow
 from scruot.dynamics.snapshots import Snapshots
 
@@ -22,7 +22,19 @@ _TOLERABLE = math.log(1.25)
 _CHUNK = 16_384
 
 
-def match_populations(field: Field, clouds: Snapshots, *, step: float = 0.05) -> list[float]:
+class HasOffset(Protocol):
+    """A field whose growth has an adjustable constant in every interval."""
+
+    growth_offset: Tensor
+
+    def set_growth_offset(self, offset: Tensor) -> None:
+        """Set the constants."""
+
+    def __call__(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Return the rates."""
+
+
+def match_populations(field: HasOffset, clouds: Snapshots, *, step: float = 0.05) -> list[float]:
     """Set the growth offset of every interval so that simulated populations are as observed.
 
     Regression leaves a small error in the growth of every cell; summed over all cells it is

@@ -101,6 +101,10 @@ class Solver:
         Makes an untrained field from its ``config``.
     reference, bibtex
         The paper, as one line and as BibTeX.
+    trained
+        Whether it has a loss that falls over steps, and so a history.
+    seeded
+        Whether its result depends on ``random_state``.
     """
 
     name: str
@@ -112,3 +116,5 @@ class Solver:
     build: Callable[[Mapping[str, Any]], nn.Module]
     reference: str
     bibtex: str
+    trained: bool = True
+    seeded: bool = True

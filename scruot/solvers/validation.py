@@ -36,7 +36,8 @@ def simulation_error(field: nn.Module, start: Snapshots, aside: Snapshots) -> fl
 
     def rates(t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         out = field(t, x)
-        return out["velocity"], out["growth"]
+        # methods without growth leave weights as they are
+        return out["velocity"], out["growth"] if "growth" in out else torch.zeros_like(t)
 
     x0, w0 = _thinned(start.x[0]), _thinned(start.weights[0])
     with torch.no_grad():
@@ -46,6 +47,17 @@ def simulation_error(field: nn.Module, start: Snapshots, aside: Snapshots) -> fl
         for k in range(1, len(start.times))
     ]
     return float(np.mean(errors))
+
+
+def thin(snapshots: Snapshots, n_cells: int) -> Snapshots:
+    """Keep at most ``n_cells`` evenly spaced cells of every snapshot, and its population."""
+    if all(len(x) <= n_cells for x in snapshots.x):
+        return snapshots
+    masks = []
+    for x in snapshots.x:
+        rows = torch.arange(len(x), device=x.device)
+        masks.append(rows % (-(-len(x) // n_cells)) == 0)
+    return snapshots.select(masks)
 
 
 def _thinned(cloud: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scruot import tl
-from scruot.solvers import wfrfm
+from scruot.solvers import regression
 from tests.io.conftest import make_adata
 
 QUICK = {"steps": 12, "batch_size": 32, "width": 16, "progress": False}
@@ -16,7 +16,7 @@ QUICK = {"steps": 12, "batch_size": 32, "width": 16, "progress": False}
 @pytest.fixture
 def interrupt_at(monkeypatch):
     """Return a function that sends SIGINT during the n-th loss from now on."""
-    whole = wfrfm.regression_loss
+    whole = regression.regression_loss
     calls = {"left": 0}
 
     def loss(*args):
@@ -25,7 +25,7 @@ def interrupt_at(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return whole(*args)
 
-    monkeypatch.setattr(wfrfm, "regression_loss", loss)
+    monkeypatch.setattr(regression, "regression_loss", loss)
     return lambda n: calls.update(left=n)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scruot.dynamics import Snapshots
-from scruot.geometry import travelling_dirac
+from scruot.geometry import Bridge, Geodesic, travelling_dirac
 from scruot.solvers.pair_sampler import PairSampler
 from scruot.transport import pairs, wfr_coupling
 
@@ -40,7 +40,7 @@ def tables(clouds):
 
 
 def draw(clouds, tables, n, seed=0, noise=0.0):
-    sampler = PairSampler(clouds, tables, DELTA, noise)
+    sampler = PairSampler(clouds, tables, Geodesic(DELTA), noise)
     return sampler.draw(n, torch.Generator().manual_seed(seed))
 
 
@@ -85,7 +85,9 @@ def test_weighted_batches_follow_the_mass_along_the_paths(clouds, tables):
             mass += float(state.mass.sum())
         expected = total / mass
         here = (batch.t >= start) & (batch.t < stop)
-        value = figures(batch.x[here], batch.velocity[here], batch.growth[here])
+        value = figures(
+            batch.x[here], batch.targets["velocity"][here], batch.targets["growth"][here]
+        )
         weighted = batch.weight[here][:, None] * value
         error = weighted.std(0) / math.sqrt(int(here.sum()))
         assert ((weighted.mean(0) - expected).abs() < 5 * error).all()
@@ -93,20 +95,80 @@ def test_weighted_batches_follow_the_mass_along_the_paths(clouds, tables):
 
 def test_noise_moves_positions_alone(clouds, tables):
     still, noisy = (draw(clouds, tables, 5000, noise=noise) for noise in (0.0, 0.3))
-    assert torch.equal(still.velocity, noisy.velocity)
-    assert torch.equal(still.growth, noisy.growth)
+    for name in ("velocity", "growth"):
+        assert torch.equal(still.targets[name], noisy.targets[name])
     moved = noisy.x - still.x
     assert float(moved.std()) == pytest.approx(0.3, rel=5 / math.sqrt(2 * moved.numel()))
 
 
 def test_same_generator_same_batch(clouds, tables):
     first, same, other = (draw(clouds, tables, 50, seed) for seed in (0, 0, 1))
-    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    for a, b in ((first.x, same.x), (first.weight, same.weight)):
+        assert torch.equal(a, b)
+    assert torch.equal(first.targets["growth"], same.targets["growth"])
     assert not torch.isclose(first.x, other.x).all()
 
 
 def test_kinds_and_shapes(clouds, tables):
     batch = draw(clouds, tables, 7)
-    assert [tuple(v.shape) for v in batch] == [(7,), (7, 2), (7, 2), (7,), (7,)]
-    assert {v.dtype for v in batch} == {torch.float32}
-    assert all(torch.isfinite(v).all() for v in batch)
+    tensors = [batch.t, batch.x, batch.weight, batch.targets["velocity"], batch.targets["growth"]]
+    assert [tuple(v.shape) for v in tensors] == [(7,), (7, 2), (7,), (7, 2), (7,)]
+    assert {v.dtype for v in tensors} == {torch.float32}
+    assert all(torch.isfinite(v).all() for v in tensors)
+    assert batch.precision == {}
+
+
+# bridges
+
+
+SIGMA, NOISE = 0.4, 0.1
+
+
+@pytest.fixture
+def bridges(clouds, tables):
+    """Return a batch of bridges, and for each point what its pair and its noise must have been."""
+    quantities = ("velocity", "growth", "score")
+    sampler = PairSampler(clouds, tables, Bridge(SIGMA), NOISE, quantities=quantities)
+    return sampler.draw(60_000, torch.Generator().manual_seed(0))
+
+
+def test_score_is_of_a_gaussian_about_the_mean(clouds, bridges):
+    duration = torch.where(bridges.t < 0.5, 0.5, 1.5)
+    s = torch.where(bridges.t < 0.5, bridges.t, bridges.t - 0.5) / duration
+    variance = SIGMA**2 * duration * s * (1 - s) + NOISE**2
+    torch.testing.assert_close(bridges.precision["score"], variance)
+    e = -bridges.targets["score"] * variance.sqrt()[:, None]
+    assert float(e.mean()) == pytest.approx(0.0, abs=5 / math.sqrt(e.numel()))
+    assert float(e.var()) == pytest.approx(1.0, abs=5 * math.sqrt(2 / e.numel()))
+    # the velocity of a bridge: that of its mean, and half the rate of the log variance times
+    # the distance from it, which leads back to a straight line between two cells
+    mean = bridges.x - variance.sqrt()[:, None] * e
+    rate = SIGMA**2 * (1 - 2 * s) / 2
+    straight = bridges.targets["velocity"] - (rate / variance)[:, None] * (bridges.x - mean)
+    start = mean - (s * duration)[:, None] * straight
+    cells = torch.cat(clouds.x[:2])
+    assert float(torch.cdist(start[:2000], cells).min(1).values.max()) < 1e-3
+
+
+def test_precision_depends_on_time_alone(bridges):
+    for name in ("velocity", "score"):
+        value = bridges.precision[name]
+        assert ((value > 0) & (value <= 1)).all()
+        order = torch.argsort(bridges.t)
+        assert float(value[order].diff().abs().median()) < 1e-4
+
+
+def test_exponential_masses(clouds, tables):
+    sampler = PairSampler(clouds, tables, Bridge(), 0.0)
+    batch = sampler.draw(40_000, torch.Generator().manual_seed(0))
+    for here in (batch.t < 0.5, batch.t >= 0.5):
+        w = batch.weight[here]
+        assert float(w.mean()) == pytest.approx(1.0, abs=5 * float(w.std()) / math.sqrt(len(w)))
+
+
+def test_growth_may_be_given(clouds, tables):
+    given = [torch.full((len(t),), 0.3 * (k + 1)) for k, t in enumerate(tables)]
+    sampler = PairSampler(clouds, tables, Bridge(), 0.0, growth=given)
+    batch = sampler.draw(100, torch.Generator().manual_seed(0))
+    expected = torch.where(batch.t < 0.5, 0.3 / 0.5, 0.6 / 1.5)
+    torch.testing.assert_close(batch.targets["growth"], expected)

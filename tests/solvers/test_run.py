@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scruot.dynamics import Snapshots
-from scruot.solvers import wfrfm
+from scruot.solvers import regression
 from scruot.solvers.run import _bootstrap, _member_path, fit_snapshots, from_arrays, to_arrays
 from scruot.solvers.validation import simulation_error, split_cells
 from scruot.solvers.wfrfm import WFRFM, WFRFMParams
@@ -124,7 +124,7 @@ def test_error_is_the_mean_distance_of_later_clouds():
 
 def test_early_stopping_stops(clouds, monkeypatch):
     figures = iter([3.0, 1.0, 2.0, 0.5])
-    monkeypatch.setattr(wfrfm, "simulation_error", lambda *_: next(figures))
+    monkeypatch.setattr(regression, "simulation_error", lambda *_: next(figures))
     params = WFRFMParams(steps=40, batch_size=32, width=8, validation=0.2, patience=1)
     history = fit_snapshots(clouds, WFRFM, params, device=CPU).history
     # every 5 % of the steps
