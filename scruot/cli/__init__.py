@@ -14,6 +14,7 @@ from scruot.cli._group import Group
 from scruot.cli._plot import plot
 from scruot.cli._registry import datasets, methods
 from scruot.cli._simulate import simulate
+from scruot.cli._transport import transport
 
 __all__ = ["app", "main"]
 
@@ -46,7 +47,8 @@ def options(
 ) -> None:
     """Velocity, growth and fate of cells from time-labelled single-cell snapshots.
 
-    Every step reads an h5ad file and writes one: scruot fit, then evaluate, simulate, plot.
+    Every step reads an h5ad file and writes one: scruot fit, then evaluate, simulate,
+    plot; or scruot transport.
     """
 
 
@@ -54,6 +56,7 @@ app.command()(demo)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(simulate)
+app.command()(transport)
 app.command()(plot)
 app.command()(methods)
 app.command()(datasets)

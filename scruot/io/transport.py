@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
+
+from scruot.transport import Chain
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,9 +21,9 @@ class Transport:
     r"""Couplings :math:`P^k` from each time to the next, and what follows from them.
 
     ``P[i, j]`` is the mass at the later time that descends from cell ``i`` and is cell ``j``.
-    Couplings over several intervals are products, :math:`P^0 \mathrm{diag}(1/m^1) P^1` with the
-    masses :math:`m` of the cells in between: a cell of the middle time hands on what it received
-    in the shares of its own row.
+    Couplings over several intervals are products, :math:`P^0 \mathrm{diag}(1/r^1) P^1` with the
+    masses :math:`r^1` that the cells in between have received
+    (:class:`scruot.transport.Chain`): each hands on what it received in the shares of its own row.
 
     Attributes
     ----------
@@ -85,27 +88,38 @@ class Transport:
             raise ValueError(msg)
         return first, last
 
-    def coupling(self, source_time: float, target_time: float) -> AnnData:
+    @cached_property
+    def chain(self) -> Chain:
+        """The couplings without names, by the positions of times."""
+        return Chain(list(self.couplings))
+
+    def coupling(
+        self, source_time: float, target_time: float, *, kept_mass: float = 1.0
+    ) -> AnnData:
         """Return the coupling of any two times, composed, with the names of the cells.
 
-        Composed couplings fill up: where memory is short, :meth:`push` and :meth:`pull` do
-        without them.
+        Composed couplings fill up; :meth:`push` and :meth:`pull` do without them.
 
         Parameters
         ----------
         source_time, target_time
             Two of ``times``, the earlier first.
+        kept_mass
+            Below 1: after each product only the largest entries that hold this share of their row
+            are kept, and scaled up to its mass.
 
         Returns
         -------
         Sparse ``X`` with source cells as ``obs_names`` and target cells as ``var_names``.
+
+        Raises
+        ------
+        MemoryError
+            When it would take more than a gigabyte.
         """
         first, last = self.span(source_time, target_time)
-        matrix = self.couplings[first].copy()
-        for k in range(first + 1, last):
-            matrix = (matrix @ diags(1 / self.mass[k])) @ self.couplings[k]
         return AnnData(
-            csr_matrix(matrix),
+            csr_matrix(self.chain.between(first, last, kept_mass=kept_mass)),
             obs=pd.DataFrame(index=self.cells[first].astype(str)),
             var=pd.DataFrame(index=self.cells[last].astype(str)),
         )
@@ -132,10 +146,8 @@ class Transport:
         Mass at the cells of ``target_time`` that descends from it.
         """
         first, last = self.span(source_time, target_time)
-        carried = self._given(mass, first)
-        for k in range(first, last):
-            carried = self.step(carried, k)
-        return pd.Series(carried, index=self.cells[last])
+        share = self._given(mass, first) / self.mass[first]
+        return pd.Series(self.chain.push(share, first, last), index=self.cells[last])
 
     def pull(
         self,
@@ -159,18 +171,8 @@ class Transport:
         Mass, at ``target_time``, that descends from each cell of ``source_time``.
         """
         first, last = self.span(source_time, target_time)
-        traced = self._given(mass, last)
-        for k in range(last - 1, first - 1, -1):
-            traced = self.step_back(traced, k)
-        return pd.Series(traced, index=self.cells[first])
-
-    def step(self, mass: NDArray[np.float64], interval: int) -> NDArray[np.float64]:
-        """Push masses, shape ``(n_k,)`` or several as ``(n_k, sets)``, over one interval."""
-        return self.couplings[interval].T @ (mass.T / self.mass[interval]).T
-
-    def step_back(self, mass: NDArray[np.float64], interval: int) -> NDArray[np.float64]:
-        """Pull masses, shape ``(n_{k+1},)`` or ``(n_{k+1}, sets)``, over one interval."""
-        return self.couplings[interval] @ (mass.T / self.mass[interval + 1]).T
+        share = self._given(mass, last) / self.mass[last]
+        return pd.Series(self.chain.pull(share, first, last), index=self.cells[first])
 
     def growth(self, interval: int) -> pd.Series:
         """Return growth per unit of time over an interval, ``log(row mass / mass) / duration``.

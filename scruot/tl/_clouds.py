@@ -100,6 +100,17 @@ def nulls(
     return {name: cloud.thinned(n_cells, rng) for name, cloud in found.items()}
 
 
+def at_random(
+    first: Cloud, last: Cloud, share: float, n_cells: int, rng: np.random.Generator
+) -> Cloud:
+    """Return points between cells that are paired at random: what any coupling should beat."""
+    ends = [
+        c.x[rng.choice(len(c.x), n_cells, p=c.weights / c.weights.sum())] for c in (first, last)
+    ]
+    population = (1 - share) * first.population + share * last.population
+    return Cloud((1 - share) * ends[0] + share * ends[1], np.full(n_cells, 1 / n_cells), population)
+
+
 def pool(clouds: Iterable[Cloud]) -> Cloud:
     """Return all cells of several clouds as one."""
     together = list(clouds)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.special import xlogy
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from scruot.dynamics.snapshots import Snapshots
+from scruot.tl._transport_auto import Settings, resolve
+from scruot.tl._transport_figures import figures
 from scruot.tl._transport_params import TransportParams
-from scruot.transport import Coupling, auto_delta, wfr_coupling
+from scruot.transport import Coupling, auto_delta, couple, wfr_coupling
+
+logger = logging.getLogger(__name__)
+
+_NOTHING = 1e-9  # share of the mass that is rounding and not transport
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +36,7 @@ class Couplings:
     quality
         One row of figures per interval.
     resolved
-        What became of parameters that were ``"auto"``.
+        What was used for parameters that may be ``"auto"``.
     """
 
     matrices: list[csr_matrix]
@@ -41,22 +48,136 @@ def couple_snapshots(
     snapshots: Snapshots,
     params: TransportParams,
     *,
+    rates: Sequence[NDArray[np.float64]] | None = None,
     random_state: int = 0,
     progress: bool = False,
 ) -> Couplings:
-    """Couple every snapshot with the next, on the device of the snapshots."""
-    delta = auto_delta(snapshots.x) if isinstance(params.delta, str) else float(params.delta)
+    """Couple every snapshot with the next, on the device of the snapshots.
+
+    Parameters
+    ----------
+    snapshots
+        The clouds with their masses.
+    params
+        Checked parameters.
+    rates
+        Growth prior of the cells of each time, per unit of time.
+    random_state
+        Seed of the clusters of large problems.
+    progress
+        Whether to show a bar.
+    """
+    setup = prepare(snapshots, params)
     matrices, quality = [], []
-    n = len(snapshots.times) - 1
-    for k in tqdm(range(n), disable=not progress, desc="transport"):
-        ends = snapshots.x[k], snapshots.x[k + 1]
-        masses = snapshots.weights[k], snapshots.weights[k + 1]
-        plan = wfr_coupling(*ends, *masses, delta, random_state=random_state)
-        moved = descendant_mass(plan)
+    for k in tqdm(range(len(snapshots.times) - 1), disable=not progress, desc="transport"):
+        plan = _solve(snapshots, params, setup, k, rates, random_state)
+        moved = descendant_mass(plan) if params.method == "wfr" else plan.mass
         matrices.append(sparse(plan, moved))
         spans = snapshots.times[k], snapshots.times[k + 1]
+        masses = snapshots.weights[k], snapshots.weights[k + 1]
         quality.append(figures(plan, matrices[-1], spans=spans, masses=masses))
-    return Couplings(matrices, quality, {"delta": delta})
+    return Couplings(matrices, quality, setup.described())
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """The plan of one interval, with the length scale of WFR (NaN for other methods)."""
+
+    plan: Coupling
+    delta: float
+
+
+def couple_interval(
+    snapshots: Snapshots,
+    params: TransportParams,
+    interval: int,
+    *,
+    rates: Sequence[NDArray[np.float64]] | None = None,
+    random_state: int = 0,
+) -> Solved:
+    """Couple the snapshots of one interval, with the rules applied to all snapshots."""
+    setup = prepare(snapshots, params)
+    return Solved(_solve(snapshots, params, setup, interval, rates, random_state), setup.delta)
+
+
+def _solve(
+    snapshots: Snapshots,
+    params: TransportParams,
+    setup: Setup,
+    interval: int,
+    rates: Sequence[NDArray[np.float64]] | None,
+    random_state: int,
+) -> Coupling:
+    ends = snapshots.x[interval], snapshots.x[interval + 1]
+    masses = snapshots.weights[interval], snapshots.weights[interval + 1]
+    if setup.settings is None:
+        return wfr_coupling(*ends, *masses, setup.delta, random_state=random_state)
+    prior = masses[0]
+    if rates is not None:
+        prior = prior * grown(rates[interval], snapshots.durations[interval]).to(prior)
+    return _penalised(ends, prior, masses[1], params, setup.settings, interval, random_state)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the rules give for all intervals: settings of penalised transport, or delta."""
+
+    settings: Settings | None
+    delta: float
+
+    def described(self) -> dict[str, Any]:
+        """Return what was used, for the record and the log."""
+        return {"delta": self.delta} if self.settings is None else self.settings.described()
+
+
+def prepare(snapshots: Snapshots, params: TransportParams) -> Setup:
+    """Apply the rules for parameters that are ``"auto"``."""
+    if params.method != "wfr":
+        return Setup(resolve(snapshots, params), np.nan)
+    delta = auto_delta(snapshots.x) if isinstance(params.delta, str) else float(params.delta)
+    return Setup(None, delta)
+
+
+def _penalised(
+    ends: tuple[Tensor, Tensor],
+    prior: Tensor,
+    target: Tensor,
+    params: TransportParams,
+    settings: Settings,
+    interval: int,
+    random_state: int,
+) -> Coupling:
+    """Solve one interval, with the row masses as the next prior where iterations are asked for."""
+    total = target.sum()
+    source = prior * (total / prior.sum())
+    for step in range(params.iterations):
+        plan = couple(
+            *ends,
+            source,
+            target,
+            source=settings.source,
+            target=settings.target,
+            reg=settings.regs[interval],
+            moved=None if params.moved is None else float(params.moved) * float(total),
+            cost_scale=settings.cost_scale,
+            random_state=random_state,
+        )
+        leaving = plan.row_mass
+        if float(leaving.sum()) <= _NOTHING * float(total):
+            msg = (
+                f"Nothing moves in interval {interval}: killing is cheaper than every move. Raise "
+                "tau."
+            )
+            raise ValueError(msg)
+        if step + 1 < params.iterations:
+            source = leaving * (total / leaving.sum())
+    return plan
+
+
+def grown(rates: NDArray[np.float64], duration: float) -> Tensor:
+    """Return growth factors over an interval, up to a common factor so that none overflows."""
+    exponent = rates * duration
+    return torch.from_numpy(np.exp(exponent - exponent.max()))
 
 
 def descendant_mass(plan: Coupling) -> Tensor:
@@ -68,56 +189,3 @@ def sparse(plan: Coupling, mass: Tensor) -> csr_matrix:
     """Return masses of the pairs of a plan as a matrix."""
     entries = mass.double().cpu().numpy(), (plan.row.cpu().numpy(), plan.col.cpu().numpy())
     return csr_matrix(entries, shape=plan.shape)
-
-
-def figures(
-    plan: Coupling,
-    matrix: csr_matrix,
-    *,
-    spans: tuple[float, float],
-    masses: tuple[Tensor, Tensor],
-) -> dict[str, Any]:
-    """Return the row of the quality table of one interval."""
-    start, end = (m.double().cpu().numpy() for m in masses)
-    return {
-        **plan_figures(matrix, spans=spans, masses=(start, end)),
-        "primal": plan.primal,
-        "dual": plan.dual,
-        "gap": plan.gap,
-        "certified": bool(plan.certified),
-        "converged": True,
-        "solver": plan.method,
-    }
-
-
-def plan_figures(
-    matrix: csr_matrix,
-    *,
-    spans: tuple[float, float],
-    masses: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> dict[str, Any]:
-    """Return what the quality table says of any matrix of masses."""
-    start, end = masses
-    leaving = np.asarray(matrix.sum(axis=1)).ravel()
-    arriving = np.asarray(matrix.sum(axis=0)).ravel()
-    return {
-        "start": spans[0],
-        "end": spans[1],
-        "n_source": len(start),
-        "n_target": len(end),
-        "mass_source": float(start.sum()),
-        "mass_target": float(end.sum()),
-        "moved": float(matrix.sum()),
-        "childless": float(start[leaving == 0].sum() / start.sum()),
-        "unexplained": max(0.0, float(1 - np.minimum(arriving, end).sum() / end.sum())),
-        "effective_targets": _effective_targets(matrix, leaving),
-        "entries": int(matrix.nnz),
-    }
-
-
-def _effective_targets(matrix: csr_matrix, leaving: NDArray[np.float64]) -> float:
-    """Return the exponential of the entropy of a row, mean over the moved mass."""
-    share = matrix.data / np.repeat(leaving, np.diff(matrix.indptr))
-    terms = csr_matrix((-xlogy(share, share), matrix.indices, matrix.indptr), shape=matrix.shape)
-    entropy = np.asarray(terms.sum(axis=1)).ravel()
-    return float(np.average(np.exp(entropy), weights=leaving))

@@ -40,9 +40,10 @@ def cross_validate(
     """Leave each middle time out in turn, fit the others, and score the prediction.
 
     Every method, set of parameters and seed is fitted on the cells of the other times; all cells
-    of the first time are simulated to the one left out and compared with its cells. A method
-    that does not come below the rows ``"null: linear"`` has learned nothing about these data
-    that straight lines do not say.
+    of the first time are simulated to the one left out and compared with its cells. Static
+    transport couples the two neighbouring times, and its pairs move straight from one to the
+    other. A method that does not come below the rows ``"null: linear"`` has learned nothing about
+    these data that straight lines do not say.
 
     Parameters
     ----------
@@ -50,14 +51,17 @@ def cross_validate(
         Cells of at least three times. Only ``obs`` and the representation are read, and no fit
         is written to it.
     methods
-        One or several of :func:`scruot.solvers.names`.
+        One or several of :func:`scruot.solvers.names`, and ``"transport"`` for
+        :func:`scruot.tl.transport`.
     times
         Times to leave out, one after the other; by default all but the first and the last. The
-        last may be asked for, as an extrapolation; the first may not.
+        last may be asked for, as an extrapolation, of which ``"transport"`` is not capable; the
+        first may not.
     params
         Parameters of a method that differ from the defaults: a mapping from the method's name
         to one mapping of parameters, or to a list of such mappings, each of which is fitted,
-        e.g. ``{"wfrfm": [{"delta": 1.0}, {"delta": 3.0}]}``.
+        e.g. ``{"wfrfm": [{"delta": 1.0}, {"delta": 3.0}]}`` or ``{"transport": [{"tau": 0.3},
+        {"tau": 3.0}, {"method": "wfr"}]}``.
     time_key, use_rep, n_dims, mass
         As in :func:`scruot.tl.fit_dynamics`.
     n_seeds
@@ -84,8 +88,9 @@ def cross_validate(
 
     ``method`` : str
         Name of the method, ``"null: linear"``, ``"null: wfr"``, ``"null: previous"``,
-        ``"null: next"``, ``"null: pooled"`` (see :func:`scruot.tl.evaluate`), or
-        ``"noise floor"``: two disjoint halves of the cells left out.
+        ``"null: next"``, ``"null: pooled"`` (see :func:`scruot.tl.evaluate`), ``"null: random"``
+        (as ``"linear"``, but with pairs drawn at random), or ``"noise floor"``: two disjoint
+        halves of the cells left out.
     ``parameters`` : str
         The parameters that differ from the defaults, as JSON text.
     ``time`` : float
@@ -134,7 +139,7 @@ def cross_validate(
     """
     whole("n_seeds", n_seeds)
     whole("n_cells", n_cells)
-    candidates = read_candidates(methods, params)
+    candidates = read_candidates(adata, methods, params)
     target = resolve_device(device)
     source: dict[str, Any] = {
         "time_key": time_key,
@@ -142,10 +147,13 @@ def cross_validate(
         "n_dims": n_dims,
         "mass": mass,
     }
-    observed = np.unique(read_cells(adata, **source).time)
+    everything = read_cells(adata, **source)
+    left_out = read_left_out(times, np.unique(everything.time))
+    for candidate in candidates:
+        candidate.require(everything, left_out)
     folds = [
         Fold(read_cells(adata, **source, holdout=time), time, n_cells, random_state)
-        for time in read_left_out(times, observed)
+        for time in left_out
     ]
     rows: list[dict[str, Any]] = []
     n_fits = len(folds) * len(candidates) * n_seeds

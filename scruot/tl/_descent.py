@@ -94,11 +94,9 @@ def descendants(
     chosen = cell_set(adata, found, source, source_time, "source")
     wanted = _wanted(found, times, range(chosen.position + 1, len(found.times)), "later")
     parts = {chosen.position: _own(found, chosen, values)}
-    mass, everything = chosen.mass, found.mass[chosen.position]
-    for k in range(chosen.position, max(wanted)):
-        mass, everything = (found.step(m, k) for m in (mass, everything))
-        if k + 1 in wanted:
-            parts[k + 1] = _value(mass, everything, values)
+    for k in wanted:
+        pushed = found.chain.push(_beside_all(chosen), chosen.position, k)
+        parts[k] = _value(pushed, values)
     column = transport_slots(key).descendants if key_added is None else key_added
     return _write(adata, found, parts, column, copy=copy)
 
@@ -178,11 +176,9 @@ def ancestors(
     chosen = cell_set(adata, found, target, target_time, "target")
     wanted = _wanted(found, times, range(chosen.position), "earlier")
     parts = {chosen.position: _own(found, chosen, values)}
-    mass, everything = chosen.mass, found.mass[chosen.position]
-    for k in range(chosen.position - 1, min(wanted) - 1, -1):
-        mass, everything = (found.step_back(m, k) for m in (mass, everything))
-        if k in wanted:
-            parts[k] = _value(mass, everything, values)
+    for k in wanted:
+        pulled = found.chain.pull(_beside_all(chosen), k, chosen.position)
+        parts[k] = _value(pulled, values)
     column = transport_slots(key).ancestors if key_added is None else key_added
     return _write(adata, found, parts, column, copy=copy)
 
@@ -209,13 +205,17 @@ def _wanted(
     return wanted
 
 
+def _beside_all(chosen: CellSet) -> NDArray[np.float64]:
+    """Return membership of the set and, for comparison, of all cells, shape (n, 2)."""
+    return np.column_stack([chosen.members, np.ones_like(chosen.members)])
+
+
 def _own(found: Transport, chosen: CellSet, values: str) -> NDArray[np.float64]:
-    return _value(chosen.mass, found.mass[chosen.position], values)
+    return chosen.members * (found.mass[chosen.position] if values == "mass" else 1.0)
 
 
-def _value(
-    mass: NDArray[np.float64], everything: NDArray[np.float64], values: str
-) -> NDArray[np.float64]:
+def _value(carried: NDArray[np.float64], values: str) -> NDArray[np.float64]:
+    mass, everything = carried.T
     if values == "mass":
         return mass
     # rounding alone can exceed one

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from anndata import AnnData
 from numpy.typing import NDArray
 
 from scruot import solvers
+from scruot._keys import TRANSPORT
 from scruot._messages import unknown
 from scruot.dynamics.passage import require_finite
 from scruot.io.read import Cells
@@ -18,23 +20,69 @@ from scruot.io.store import plain
 from scruot.solvers.params import make_params
 from scruot.solvers.problem import Solver
 from scruot.solvers.run import fit_snapshots
-from scruot.tl._clouds import Cloud, halves, nulls, score
+from scruot.tl._clouds import Cloud, at_random, halves, nulls, score
+from scruot.tl._interpolate import read_transport_candidate
 
 _FIGURES = ("w1", "w2", "mmd", "energy", "mass_error")
 
 
+Params = Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]]
+
+
+class Candidate(Protocol):
+    """A way to predict a time from the others: its name, its parameters as JSON text."""
+
+    @property
+    def name(self) -> str:
+        """Name of the method."""
+
+    @property
+    def text(self) -> str:
+        """Parameters that differ from the defaults."""
+
+    def require(self, cells: Cells, times: Sequence[float]) -> None:
+        """Refuse times, or cells, for which there is no prediction."""
+
+    def predict(self, cells: Cells, time: float, *, seed: int, device: torch.device) -> Cloud:
+        """Return the predicted cells of a time that is not among the fitted ones."""
+
+
 @dataclass(frozen=True)
-class Candidate:
-    """A method with its parameters, and those that differ from the defaults as JSON text."""
+class FitCandidate:
+    """A solver with its parameters."""
 
     solver: Solver
     params: Any
     text: str
 
+    @property
+    def name(self) -> str:
+        """Name of the solver."""
+        return self.solver.name
+
+    def require(self, cells: Cells, times: Sequence[float]) -> None:
+        """Predict any time after the first."""
+
+    def predict(self, cells: Cells, time: float, *, seed: int, device: torch.device) -> Cloud:
+        """Fit, and simulate all cells of the first time."""
+        snapshots = cells.snapshots()
+        dynamics = fit_snapshots(
+            snapshots, self.solver, self.params, device=device, random_state=seed
+        ).dynamics
+        mass = snapshots.weights[0].numpy()
+        run = dynamics.simulate(
+            snapshots.x[0].numpy(),
+            [snapshots.times[0], time],
+            weights=mass / mass.sum(),
+            random_state=seed,
+        )
+        require_finite(run)
+        weights = run.weights[-1].double().numpy()
+        return Cloud(run.x[-1].numpy(), weights, float(weights.sum()))
+
 
 def read_candidates(
-    methods: str | Sequence[str],
-    params: Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]] | None,
+    adata: AnnData, methods: str | Sequence[str], params: Params | None
 ) -> list[Candidate]:
     """Return every method with every set of its parameters, all checked.
 
@@ -45,27 +93,34 @@ def read_candidates(
     """
     names = [methods] if isinstance(methods, str) else list(methods)
     given = {} if params is None else params
+    known = [*solvers.names(), TRANSPORT]
     if not names:
-        msg = f"Found no method; expected one or several of {solvers.names()}."
+        msg = f"Found no method; expected one or several of {known}."
         raise ValueError(msg)
     if not isinstance(given, Mapping):
         msg = (
             f"Found params of type {type(given).__name__}; expected a mapping from method to dict."
         )
         raise TypeError(msg)
+    for name in names:
+        if name not in known:
+            raise ValueError(unknown("method", str(name), known))
     for name in given:
         if name not in names:
             raise ValueError(unknown("method in params", str(name), names))
-    candidates = []
+    candidates: list[Candidate] = []
     for name in names:
-        solver = solvers.get(name)
         sets = given.get(name, {})
         for one in [sets] if isinstance(sets, Mapping) else list(sets):
             if not isinstance(one, Mapping):
                 msg = f"Found params[{name!r}] with {one!r}; expected a dict or a list of dicts."
                 raise TypeError(msg)
-            made: Any = make_params(solver.params, dict(one), name)
-            candidates.append(Candidate(solver, made, plain(one)))
+            if name == TRANSPORT:
+                candidates.append(read_transport_candidate(adata, one, plain(one)))
+            else:
+                solver = solvers.get(name)
+                made: Any = make_params(solver.params, dict(one), name)
+                candidates.append(FitCandidate(solver, made, plain(one)))
     return candidates
 
 
@@ -123,25 +178,12 @@ class Fold:
     random_state: int
 
     def fitted_row(self, candidate: Candidate, seed: int, device: torch.device) -> dict[str, Any]:
-        """Fit, simulate from the first time, and score."""
-        snapshots = self.cells.snapshots()
-        dynamics = fit_snapshots(
-            snapshots, candidate.solver, candidate.params, device=device, random_state=seed
-        ).dynamics
-        mass = snapshots.weights[0].numpy()
-        run = dynamics.simulate(
-            snapshots.x[0].numpy(),
-            [snapshots.times[0], self.time],
-            weights=mass / mass.sum(),
-            random_state=seed,
-        )
-        require_finite(run)
-        weights = run.weights[-1].double().numpy()
-        predicted = Cloud(run.x[-1].numpy(), weights, float(weights.sum()))
+        """Predict the time left out, and score."""
+        predicted = candidate.predict(self.cells, self.time, seed=seed, device=device)
         rng = np.random.default_rng(self.random_state)
         target = self._cloud(self.time).thinned(self.n_cells, rng)
         figures = score(predicted.thinned(self.n_cells, rng), target)
-        return self._row(candidate.solver.name, candidate.text, seed, figures)
+        return self._row(candidate.name, candidate.text, seed, figures)
 
     def null_rows(self) -> Iterator[dict[str, Any]]:
         """Score what needs no model, against the same subset of the cells left out."""
@@ -153,11 +195,26 @@ class Fold:
         found = nulls(self.time, others, held_out=True, n_cells=self.n_cells, rng=rng)
         for name, cloud in found.items():
             yield self._row(f"null: {name}", "{}", self.random_state, score(cloud, target))
+        ends = self._ends(others)
+        if ends is not None:
+            # with numbers of its own: the subsets of all else stay what they are in tl.evaluate
+            own = np.random.default_rng([self.random_state, 1])
+            cloud = at_random(*ends, n_cells=self.n_cells, rng=own)
+            yield self._row("null: random", "{}", self.random_state, score(cloud, target))
         pair = halves(everything, rng)
         if pair is not None:
             first, second = (half.thinned(self.n_cells, rng) for half in pair)
             floor = score(first, second) | {"mass_error": np.nan}
             yield self._row("noise floor", "{}", self.random_state, floor)
+
+    def _ends(self, others: Mapping[float, Cloud]) -> tuple[Cloud, Cloud, float] | None:
+        """Return the neighbouring snapshots, and where between them the time lies."""
+        before = [t for t in others if t < self.time]
+        after = [t for t in others if t > self.time]
+        if not (before and after):
+            return None
+        first, last = max(before), min(after)
+        return others[first], others[last], (self.time - first) / (last - first)
 
     def _cloud(self, time: float) -> Cloud:
         cells = self.cells

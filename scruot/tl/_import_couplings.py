@@ -20,7 +20,7 @@ from scruot.io.read import check_names, read_obs
 from scruot.io.store import check_writable, writable
 from scruot.io.time import label_ranks, read_times
 from scruot.io.transport import Transport
-from scruot.tl._couple import plan_figures
+from scruot.tl._transport_figures import plan_figures
 
 logger = logging.getLogger(__name__)
 

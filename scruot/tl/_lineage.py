@@ -29,12 +29,12 @@ class CellSet:
     ----------
     position
         Position of the time.
-    mass
-        Mass of the cells of that time, 0 outside the set, in the order of the transport.
+    members
+        1 for the cells of that time that are in the set, 0 for others, in the transport's order.
     """
 
     position: int
-    mass: NDArray[np.float64]
+    members: NDArray[np.float64]
 
 
 def cell_set(
@@ -67,7 +67,7 @@ def cell_set(
         if not inside[k].any():
             msg = f"None of the {len(names)} cells of {what} is at time {transport.times[k]:g}."
             raise ValueError(msg)
-    return CellSet(k, np.where(inside[k], transport.mass[k], 0.0))
+    return CellSet(k, inside[k].astype(np.float64))
 
 
 def check_values(values: str) -> None:

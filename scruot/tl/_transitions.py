@@ -183,12 +183,10 @@ def ancestor_census(
         msg = f"Found a set at the first time {found.times[0]:g}; it has no ancestors."
         raise ValueError(msg)
     labels = read_labels(adata, found, groupby, range(chosen.position + 1))
-    mass, rows = chosen.mass, []
-    for k in range(chosen.position, -1, -1):
-        if k < chosen.position:
-            mass = found.step_back(mass, k)
-        rows.append(mass @ labels.one_hot(k))
-    counted = np.array(rows[::-1])
+    last = chosen.position
+    ancestors = [found.chain.pull(chosen.members, k, last) for k in range(last)]
+    ancestors.append(chosen.members * found.mass[last])
+    counted = np.array([mass @ labels.one_hot(k) for k, mass in enumerate(ancestors)])
     times, names = found.times[: chosen.position + 1], np.asarray(labels.names, dtype=object)
     shares = _normalised(counted)["forward"]
     written = writable(adata, copy=copy)
@@ -208,9 +206,7 @@ def ancestor_census(
 
 def _mass(found: Transport, labels: Labels, first: int, last: int) -> NDArray[np.float64]:
     """Return the mass at the later time by group of ancestor and group of descendant."""
-    carried = labels.one_hot(first) * found.mass[first][:, None]
-    for k in range(first, last):
-        carried = found.step(carried, k)
+    carried = found.chain.push(labels.one_hot(first), first, last)
     mass: NDArray[np.float64] = carried.T @ labels.one_hot(last)
     return mass
 

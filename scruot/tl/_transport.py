@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scruot._keys import transport_slots
+from scruot._keys import TransportSlots, transport_slots
 from scruot.dynamics.device import resolve_device
 from scruot.io.couplings import check_free_transport, transport_record, write_transport
 from scruot.io.mass import Mass, describe_mass
@@ -17,20 +17,28 @@ from scruot.io.read import Cells, read_cells
 from scruot.io.store import check_writable, writable
 from scruot.io.transport import Transport
 from scruot.tl._couple import Couplings, couple_snapshots
-from scruot.tl._transport_params import TransportParams, check_params
+from scruot.tl._transport_params import TransportParams, make_params
+from scruot.tl._transport_prior import read_rates
 
 logger = logging.getLogger(__name__)
 
 
 def transport(
     adata: AnnData,
-    method: str = "wfr",
+    method: str = "unbalanced",
     *,
     time_key: str = "time",
     use_rep: str = "X_pca",
     n_dims: int | None = None,
     mass: Mass = "counts",
+    penalty: str = "kl",
+    tau: float | tuple[float, float] | str = "auto",
+    reg: float | str = "auto",
+    relaxed: str = "source",
+    moved: float | None = None,
     delta: float | str = "auto",
+    growth: str | None = None,
+    growth_iterations: int | None = None,
     key_added: str | None = None,
     device: str = "auto",
     random_state: int = 0,
@@ -40,21 +48,55 @@ def transport(
     r"""Couple every snapshot with the next by optimal transport: who descends from whom.
 
     No model is trained. Each interval gets a sparse matrix of masses: ``P[i, j]`` is the mass at
-    its end that is cell ``j`` and descends from cell ``i`` of its start.
+    its end that is cell ``j`` and descends from cell ``i`` of its start. The cost of a pair is the
+    squared distance, in units of ``cost_scale``: the mean squared distance between cells of
+    consecutive snapshots, one number for all intervals.
+
+    Before a method departs from it, every cell is expected to grow like the whole population, or
+    as ``growth`` says, so that both ends of an interval have the same total mass.
 
     Parameters
     ----------
     adata
         Cells of all times; at least two times. Only ``obs`` and the representation are read.
     method
-        ``"wfr"``: the Wasserstein-Fisher-Rao geometry, in which mass grows and shrinks on its
-        way.
+        ``"unbalanced"``: masses of rows and columns may depart from what is expected and observed,
+        at a price; with ``growth`` this is Waddington-OT. ``"balanced"``: they may not.
+        ``"semi_relaxed"``: one side may. ``"partial"``: a fixed share of the mass moves, and the
+        rest of both ends stays unmatched. ``"wfr"``: the Wasserstein-Fisher-Rao geometry, in which
+        mass grows and shrinks on its way; it takes populations as they are and knows neither
+        prior nor entropy.
     time_key, use_rep, n_dims, mass
         As in :func:`scruot.tl.fit_dynamics`.
+    penalty
+        How departures are priced: ``"kl"``, ``"l2"``, ``"tv"`` or ``"chi2"``
+        (:class:`scruot.transport.Penalty`). With ``"kl"`` no row is ever exactly zero; with
+        ``"tv"`` whatever costs more than the price of leaving both ends does not move at all.
+    tau
+        Price of a unit of mass that departs, in units of the scaled cost: a number for both sides,
+        or for ``"unbalanced"`` a pair (source, target); infinite for a side that is exact.
+        ``"auto"``: the price under which moving competes with growth as with ``"wfr"`` and its
+        automatic ``delta``, ``4 delta^2``, on the source; the target is exact.
+    reg
+        Entropic regularisation in units of the scaled cost; 0 for the optimal plan itself. Larger
+        values blur: see ``effective_targets``. ``"auto"``: 0.05 over an interval of median
+        length, in proportion to the length of others: one noise for all times.
+    relaxed
+        With ``"semi_relaxed"``: the side that may depart, ``"source"`` or ``"target"``.
+    moved
+        With ``"partial"``: the share of the mass that moves, at most 1.
     delta
         With ``"wfr"``: beyond a distance of ``pi * delta``, in the units of the representation,
         cells die and are born rather than move. ``"auto"`` takes it from the distances of
         nearest partners (:func:`scruot.transport.auto_delta`).
+    growth
+        Column of ``obs`` with expected growth rates, birth minus death per unit of time, e.g.
+        ``"growth_prior"``. A cell of mass ``m`` is expected to have descendants of mass
+        proportional to ``m * exp(rate * duration)``. Only differences between rates matter:
+        populations come from ``mass``.
+    growth_iterations
+        How often an interval is solved, each time with the last row masses as the expectation. By
+        default 3 with ``growth`` where rows may depart, otherwise 1.
     key_added
         Prefix of all slots, so that several transports live side by side; ``"transport"`` by
         default.
@@ -78,19 +120,23 @@ def transport(
         ``"resolved"``, ``"versions"``. :func:`scruot.get.transport` reads it.
     ``adata.obs["transport_growth"]`` : float
         Growth of each cell until the next time, per unit of time: the logarithm of its
-        descendants' mass over its own mass, over the duration. Minus infinity for a cell without
-        descendants, NaN at the last time.
+        descendants' mass over its own mass before any prior, over the duration. Minus infinity for
+        a cell without descendants, NaN at the last time.
 
     Raises
     ------
     KeyError
         For a missing column or representation.
     TypeError, ValueError
-        For an unknown method, a value out of range, or data that cannot be coupled; raised
-        before anything is computed, and nothing is written then.
+        For an unknown method or word, a value out of range, a parameter that the method does not
+        use, or data that cannot be coupled; raised before anything is computed, and nothing is
+        written then.
 
     See Also
     --------
+    scruot.tl.descendants, scruot.tl.ancestors : follow any set of cells.
+    scruot.tl.transition_table : groups of cells.
+    scruot.tl.cross_validate : choose parameters by left-out times.
     scruot.get.transport : the couplings between any two times.
 
     Notes
@@ -100,28 +146,44 @@ def transport(
     end that has an ancestor); ``childless`` (share of the mass of the start in cells without
     descendants); ``unexplained`` (share of the mass of the end without an ancestor);
     ``effective_targets`` (exponential of the entropy of a row, mean over the moved mass);
-    ``entries`` of the matrix; ``primal`` and ``dual`` value of the problem, their relative
-    ``gap``, whether the dual value is ``certified`` as a bound, ``converged``, and the
-    ``solver``.
+    ``entries`` of the matrix; ``residual`` (root mean square, over the cells, of the logarithm of
+    row masses over expected ones in the last iteration: how far the plan departs from the prior);
+    ``primal`` and ``dual`` value of the problem without entropy, their relative ``gap`` (with
+    ``reg`` it is what the blur costs), whether the dual value is ``certified`` as a bound,
+    ``converged``, and the ``solver``.
+
+    With ``"wfr"`` the stored matrix is the second semi-coupling: the mass that arrives with each
+    pair, not the plan between both ends.
 
     References
     ----------
     Schiebinger et al. (2019), Cell 176, 928-943. Chizat, Peyre, Schmitzer and Vialard (2018),
-    Found. Comput. Math. 18, 1-44.
+    Math. Comp. 87, and Found. Comput. Math. 18, 1-44.
 
     Examples
     --------
     >>> import scruot
     >>> adata = scruot.datasets.three_gene(50, random_state=0)
-    >>> scruot.tl.transport(adata, "wfr", use_rep="X_genes", progress=False)
+    >>> scruot.tl.transport(adata, use_rep="X_genes", progress=False)
     >>> len(adata.uns["transport"]["couplings"])
     4
     """
-    params = TransportParams(method=method, delta=delta)
-    check_params(params)
+    given: dict[str, Any] = {
+        "method": method,
+        "penalty": penalty,
+        "tau": tau,
+        "reg": reg,
+        "relaxed": relaxed,
+        "moved": moved,
+        "delta": delta,
+        "growth": growth,
+        "growth_iterations": growth_iterations,
+    }
+    params = make_params(given)
     names = transport_slots(key_added)
     check_writable(adata, copy=copy)
     check_free_transport(adata, names)
+    _check_columns(names, time_key=time_key, mass=mass, growth=growth)
     target = resolve_device(device)
     source: dict[str, Any] = {
         "time_key": time_key,
@@ -130,20 +192,39 @@ def transport(
         "mass": mass,
     }
     cells = read_cells(adata, **source)
+    rates = None if growth is None else read_rates(adata, growth, cells)
     found = couple_snapshots(
-        cells.snapshots().to(target), params, random_state=random_state, progress=progress
+        cells.snapshots().to(target),
+        params,
+        rates=rates,
+        random_state=random_state,
+        progress=progress,
     )
     logger.info(
-        "%s: %s; %s", method, describe_mass(mass, cells.time, cells.mass), _automatic(found)
+        "%s: %s; %s", method, describe_mass(mass, cells.time, cells.mass), _automatic(found, params)
     )
     made = _by_name(adata, cells, found, method)
-    call = {**source, **vars(params), "random_state": random_state}
     record = transport_record(
-        made, method=method, params=call, resolved=found.resolved, ranks=cells.ranks
+        made,
+        method=method,
+        params={**source, **given, "random_state": random_state},
+        resolved=found.resolved,
+        ranks=cells.ranks,
     )
     written = writable(adata, copy=copy)
     write_transport(written, record, made, names)
     return written if copy else None
+
+
+def _check_columns(slots: TransportSlots, **columns: Any) -> None:
+    """Refuse to read a column that is replaced: a later call would read the result."""
+    for what, column in columns.items():
+        if isinstance(column, str) and column == slots.growth:
+            msg = (
+                f"Found {what}={column!r}, a column that this writes; rename it, or give key_added "
+                "so that others are written."
+            )
+            raise ValueError(msg)
 
 
 def _by_name(adata: AnnData, cells: Cells, found: Couplings, method: str) -> Transport:
@@ -159,6 +240,19 @@ def _by_name(adata: AnnData, cells: Cells, found: Couplings, method: str) -> Tra
     )
 
 
-def _automatic(found: Couplings) -> str:
-    parts = [f"{name} = {value:.4g}" for name, value in found.resolved.items()]
-    return f"'auto' became {', '.join(parts)}" if parts else "no parameter was 'auto'"
+def _automatic(found: Couplings, params: TransportParams) -> str:
+    """Say what became of parameters that were left to a rule."""
+    was = {
+        "delta": params.delta,
+        "tau_source": params.tau,
+        "tau_target": params.tau,
+        "reg": params.reg,
+    }
+    parts = []
+    for name, value in found.resolved.items():
+        if isinstance(was.get(name), str):
+            values = value if isinstance(value, list) else [value]
+            parts.append(f"{name} = {', '.join(f'{v:.4g}' for v in dict.fromkeys(values))}")
+    scale = found.resolved.get("cost_scale")
+    unit = "" if scale is None else f" (unit of cost: {scale:.4g}, a squared distance)"
+    return f"'auto' became {'; '.join(parts)}{unit}" if parts else f"no parameter was 'auto'{unit}"

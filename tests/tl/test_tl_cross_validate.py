@@ -11,7 +11,15 @@ import scruot
 from scruot.tl import cross_validate, evaluate, fit_dynamics
 
 COLUMNS = ["method", "parameters", "time", "seed", "w1", "w2", "mmd", "energy", "mass_error"]
-NULLS = ["null: linear", "null: wfr", "null: previous", "null: next", "null: pooled", "noise floor"]
+NULLS = [
+    "null: linear",
+    "null: wfr",
+    "null: previous",
+    "null: next",
+    "null: pooled",
+    "null: random",
+    "noise floor",
+]
 QUICK = {"steps": 3, "width": 8, "batch_size": 32}
 ARGUMENTS = {"use_rep": "X_genes", "progress": False}
 

@@ -138,3 +138,191 @@ def test_keys_live_side_by_side_and_copies_leave_the_original_alone(coupled):
     assert scruot.get.transport(both, "wide").quality["primal"].sum() < (
         scruot.get.transport(both).quality["primal"].sum()
     )
+
+
+# what each method promises
+
+
+@pytest.fixture(scope="module")
+def _genes():
+    return scruot.datasets.three_gene(40, random_state=1, n_times=3)
+
+
+@pytest.fixture
+def genes(_genes):
+    return _genes.copy()
+
+
+def solved(adata, method="unbalanced", **options):
+    """Return the stored transport, without the AnnData."""
+    call = {"use_rep": "X_genes", "progress": False, "key_added": "t", "copy": True}
+    return scruot.get.transport(scruot.tl.transport(adata, method, **{**call, **options}), "t")
+
+
+def margins(matrix):
+    return (np.asarray(matrix.sum(axis=k)).ravel() for k in (1, 0))
+
+
+def test_balanced_transport_grows_all_cells_alike(genes):
+    found = solved(genes, "balanced", reg=0)
+    for k, matrix in enumerate(found.couplings):
+        rows, cols = margins(matrix)
+        ratio = found.mass[k + 1].sum() / found.mass[k].sum()
+        np.testing.assert_allclose(rows, found.mass[k] * ratio, rtol=1e-6)
+        np.testing.assert_allclose(cols, found.mass[k + 1], rtol=1e-6)
+        np.testing.assert_allclose(found.growth(k), np.log(ratio), rtol=1e-5)
+    assert (found.quality["residual"] < 1e-6).all()
+
+
+def test_balanced_transport_with_a_prior_grows_as_expected(genes, rng):
+    genes.obs["rate"] = rng.normal(size=genes.n_obs)
+    found = solved(genes, "balanced", reg=0, growth="rate")
+    for k in range(2):
+        rate = genes.obs.loc[found.cells[k], "rate"]
+        difference = found.growth(k) - rate
+        # only differences between rates matter, since populations are given
+        np.testing.assert_allclose(difference, difference.iloc[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("relaxed", "exact"), [("source", 1), ("target", 0)])
+def test_semi_relaxed_transport_keeps_one_side(genes, relaxed, exact):
+    found = solved(genes, "semi_relaxed", relaxed=relaxed, tau=0.5)
+    matrix = found.couplings[0]
+    total = found.mass[1].sum()
+    prescribed = (found.mass[0] * total / found.mass[0].sum(), found.mass[1])
+    kept, free = (list(margins(matrix))[k] for k in (exact, 1 - exact))
+    np.testing.assert_allclose(kept, prescribed[exact], rtol=1e-4)
+    assert np.abs(free / prescribed[1 - exact] - 1).max() > 0.05
+
+
+def test_partial_transport_moves_a_share(genes):
+    found = solved(genes, "partial", moved=0.7)
+    for k, matrix in enumerate(found.couplings):
+        rows, cols = margins(matrix)
+        total = found.mass[k + 1].sum()
+        assert matrix.sum() == pytest.approx(0.7 * total)
+        assert (rows <= found.mass[k] * total / found.mass[k].sum() * (1 + 1e-9)).all()
+        assert (cols <= found.mass[k + 1] * (1 + 1e-9)).all()
+    assert found.quality["unexplained"].tolist() == pytest.approx([0.3, 0.3])
+    assert found.quality["childless"].min() > 0
+
+
+@pytest.mark.parametrize("penalty", ["kl", "l2", "tv", "chi2"])
+def test_a_high_price_is_balanced_transport(genes, penalty):
+    dear = solved(genes, penalty=penalty, tau=1e5, reg=0)
+    balanced = solved(genes, "balanced", reg=0)
+    for one, two in zip(dear.couplings, balanced.couplings, strict=True):
+        np.testing.assert_allclose(*(next(iter(margins(m))) for m in (one, two)), rtol=1e-3)
+    np.testing.assert_allclose(dear.quality["primal"], balanced.quality["primal"], rtol=1e-3)
+
+
+def test_each_side_has_its_own_price(genes):
+    source = solved(genes, tau=(0.1, np.inf)).quality
+    target = solved(genes, tau=(np.inf, 0.1)).quality
+    both = solved(genes, tau=(0.1, 0.1)).quality
+    assert source["unexplained"].max() < 1e-3 < target["unexplained"].min()
+    assert target["residual"].max() < 1e-3 < source["residual"].min()
+    np.testing.assert_array_equal(both["primal"], solved(genes, tau=0.1).quality["primal"])
+
+
+def test_a_blur_has_more_targets_and_a_gap(genes):
+    sharp, blurred = (solved(genes, reg=reg).quality for reg in (0, 0.1))
+    assert (blurred["effective_targets"] > 3 * sharp["effective_targets"]).all()
+    assert (sharp["gap"] < 1e-6).all()
+    assert (blurred["gap"] > 1e-4).all()
+
+
+def test_iterations_take_the_row_masses_as_the_next_prior(genes):
+    options = {"tau": (0.5, np.inf), "reg": 0}
+    once = scruot.tl.transport(
+        genes, use_rep="X_genes", progress=False, growth_iterations=1, copy=True, **options
+    )
+    again = solved(once, growth="transport_growth", growth_iterations=1, **options)
+    twice = solved(genes, growth_iterations=2, **options)
+    for k in range(2):
+        np.testing.assert_allclose(again.growth(k), twice.growth(k), rtol=1e-6, atol=1e-9)
+
+
+def test_waddington_ot_improves_on_a_timid_prior_and_on_none():
+    adata = scruot.datasets.three_gene(100, random_state=0, n_times=4)
+    truth = adata.obs["growth_true"]
+    adata.obs["growth_prior"] = truth / 2
+    early = adata.obs["time"] < 3
+
+    def r_and_slope(**options):
+        call = {"use_rep": "X_genes", "progress": False, "tau": (30.0, np.inf), "reg": 0}
+        scruot.tl.transport(adata, **call, **options)
+        found = adata.obs.loc[early, "transport_growth"]
+        return truth[early].corr(found), np.polyfit(truth[early], found, 1)[0]
+
+    r_without, slope_without = r_and_slope()
+    r_once, slope_once = r_and_slope(growth="growth_prior", growth_iterations=1)
+    r_thrice, slope_thrice = r_and_slope(growth="growth_prior")
+    assert adata.uns["transport"]["params"]["growth"] == "growth_prior"
+    # populations as a whole give some of both even to balanced transport
+    assert r_without + 0.1 < r_once
+    assert r_thrice > 0.95
+    assert slope_without + 0.2 < slope_once
+    assert slope_once + 0.1 < slope_thrice < 1.05
+
+
+def test_scale_and_unit_of_time_do_not_matter(genes):
+    large = genes.copy()
+    large.obsm["X_genes"] = large.obsm["X_genes"] * 8
+    large.obs["time"] = large.obs["time"] * 2
+    for method in ("unbalanced", "wfr"):
+        one, two = solved(genes, method), solved(large, method)
+        np.testing.assert_allclose(two.growth(0), one.growth(0) / 2, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            two.couplings[1].toarray(), one.couplings[1].toarray(), rtol=1e-3, atol=1e-6
+        )
+
+
+def test_the_log_says_what_auto_became(genes, caplog):
+    with caplog.at_level("INFO", logger="scruot"):
+        solved(genes)
+        solved(genes, tau=1.0, reg=0.1)
+        solved(genes, "wfr")
+    said = [r.message for r in caplog.records if r.name == "scruot.tl._transport"]
+    assert "'auto' became tau_source = " in said[0]
+    assert "reg = " in said[0]
+    assert "(unit of cost: " in said[0]
+    assert "mass='counts' takes cell counts as populations" in said[0]
+    assert "no parameter was 'auto'" in said[1]
+    assert "'auto' became delta = " in said[2]
+
+
+def test_unconverged_solves_are_reported(genes, caplog, monkeypatch):
+    def stopped(*args, **kwargs):
+        import dataclasses
+
+        from scruot.transport import couple
+
+        return dataclasses.replace(couple(*args, **kwargs), converged=False)
+
+    monkeypatch.setattr("scruot.tl._couple.couple", stopped)
+    found = solved(genes, reg=0.1)
+    assert not found.quality["converged"].any()
+
+
+def test_the_device_is_asked_for(genes):
+    with pytest.raises(ValueError, match="Unknown device 'gpu'"):
+        solved(genes, device="gpu")
+
+
+@pytest.mark.parametrize("name", ["emt", "mef_reprogramming"])
+def test_published_data(name):
+    adata = getattr(scruot.datasets, name)()
+    adata = adata[:: max(1, adata.n_obs // 1500)].copy()
+    rep = next(iter(adata.obsm))
+    scruot.tl.transport(adata, use_rep=rep, n_dims=5, progress=False)
+    found = scruot.get.transport(adata)
+    assert found.quality["converged"].all()
+    for k, matrix in enumerate(found.couplings):
+        np.testing.assert_allclose(list(margins(matrix))[1], found.mass[k + 1], rtol=1e-3)
+    growth = adata.obs.loc[adata.obs["time"] < adata.obs["time"].max(), "transport_growth"]
+    assert np.isfinite(growth).all()
+    early, late = found.times[0], found.times[-1]
+    assert found.pull(source_time=early, target_time=late).sum() == pytest.approx(
+        found.mass[-1].sum(), rel=1e-3
+    )
