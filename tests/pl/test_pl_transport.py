@@ -2,6 +2,7 @@
 
 from itertools import combinations, pairwise
 
+import anndata
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -403,3 +404,19 @@ def test_pictures_of_a_computed_transport(toy):
     assert len(pl.ancestors(toy, show=False)) == 4
     assert pl.transition_table(toy, show=False).has_data()
     assert all(a < b for a, b in pairwise(sorted(ax.get_xticks())))
+
+
+def test_pictures_of_a_file_that_was_read_again(toy, tmp_path):
+    tl.transport(toy, "wfr", use_rep="X_pca", progress=False)
+    tl.transition_table(toy, "branch")
+    tl.descendants(toy, {"branch": "upper"}, source_time=2)
+    del toy.uns["dynamics"], toy.uns["dynamics_evaluation"]
+    toy.write_h5ad(tmp_path / "cells.h5ad")
+    for backed in (False, "r"):
+        read = anndata.read_h5ad(tmp_path / "cells.h5ad", backed=backed)
+        for name in ("transport", "transition_table"):
+            before, after = (getattr(pl, name)(adata, show=False) for adata in (toy, read))
+            written = [[text.get_text() for text in ax.texts] for ax in (before, after)]
+            assert written[0] == written[1]
+            assert len(before.patches) == len(after.patches)
+        assert len(pl.descendants(read, show=False)) == 2

@@ -323,9 +323,24 @@ def test_backed_files(noisy, kind, tmp_path):
     pp.growth_prior(backed, time_unit="day")
     assert backed.isbacked
     pd.testing.assert_frame_equal(backed.obs[WRITTEN], expected)
+    assert backed.uns["growth_prior"]["expression"] == "adata.X"
     with pytest.raises(ValueError, match="to_memory"):
         pp.growth_prior(backed[:100], time_unit="day")
     pd.testing.assert_frame_equal(scores(backed[:100]), scores(noisy[:100].copy()))
+    backed.file.close()
+
+
+def test_raw_of_a_backed_file(noisy, tmp_path):
+    expected = scores(noisy)
+    part = noisy[:, 9:].copy()
+    part.raw = noisy
+    part.layers["all"] = part.X
+    part.write_h5ad(tmp_path / "cells.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    pp.growth_prior(backed, time_unit="day")
+    pd.testing.assert_frame_equal(backed.obs[WRITTEN], expected)
+    with pytest.raises(ValueError, match=r"adata\.layers\['all'\].*use_raw=True"):
+        scores(backed, layer="all")
     backed.file.close()
 
 
