@@ -16,15 +16,18 @@ from scruot.transport.influence import outlier_influence
 from scruot.transport.interpolation import interpolate, wfr_interpolation
 from scruot.transport.pairs import PairTable, pairs
 from scruot.transport.penalties import Penalty
+from scruot.transport.settings import AutoSettings, auto_settings
 from scruot.transport.solve import wfr_coupling
 
 __all__ = [
+    "AutoSettings",
     "Chain",
     "Coupling",
     "PairTable",
     "Penalty",
     "auto_delta",
     "auto_reg",
+    "auto_settings",
     "auto_tau",
     "couple",
     "interpolate",

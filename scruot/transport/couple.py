@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scruot._messages import unknown
+from scruot.transport.balanced import solve_balanced
 from scruot.transport.blurred import solve_blurred
 from scruot.transport.checks import check_clouds
 from scruot.transport.coupling import Coupling
@@ -127,15 +128,7 @@ def couple(
     solution, used = None, "empty"
     large = is_large(a_, b_, method, max_exact=max_exact, max_bytes=max_bytes)
     if problem is not None and large and moved is None:
-        solution = solve_hierarchical(
-            problem.costs,
-            problem.a,
-            problem.b,
-            seed=random_state,
-            reg=reg,
-            kept_mass=kept_mass,
-            sides=sides,
-        )
+        solution = _solve_large(problem, sides, seed=random_state, reg=reg, kept_mass=kept_mass)
         used = "hierarchical"
     elif problem is not None:
         share = None if moved is None else moved / problem.scale
@@ -143,6 +136,16 @@ def couple(
     coupling = restore(problem, solution, x0, a, b, method=used, sides=sides, reg=reg)
     _report(coupling)
     return coupling
+
+
+def _solve_large(
+    problem: Problem, sides: Sides, *, seed: int, reg: float, kept_mass: float
+) -> SparsePlan:
+    """Couple through candidate pairs."""
+    costs, a, b = problem.costs, problem.a, problem.b
+    if sides.source.exact and sides.target.exact:
+        return solve_balanced(costs, a, b, seed=seed, reg=reg, kept_mass=kept_mass)
+    return solve_hierarchical(costs, a, b, seed=seed, reg=reg, kept_mass=kept_mass, sides=sides)
 
 
 def _solve(

@@ -20,7 +20,14 @@ from scruot.transport.screening import near_clusters, screen
 from scruot.transport.search import Search, finite_edges, search_candidates
 from scruot.transport.sinkhorn import EdgeCost
 
-__all__ = ["potentials_on_candidates", "solve_hierarchical"]
+__all__ = [
+    "State",
+    "Values",
+    "potentials_on_candidates",
+    "range_of_eps",
+    "solve_hierarchical",
+    "solve_in_turns",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 _BLUNTEST, _SHARPEST, _SHARPEST_CARRIED = 0.4, 0.004, 0.001
 _FACTOR = 8.0  # between the eps of one round and the next
 _RESIDUAL = 1e-3  # mass that is not yet where the potentials ask for it
+_MOST, _MOST_BOUND = 20, 60  # absorptions at an eps; more where potentials stick to bounds (TV)
 _MOST_ROUNDS = 16
 _LOST = 0.2  # relative gap beyond which eps is not yet lowered
 _SLACK = 1e-4  # of the primal value, by which a missing pair must violate
@@ -40,7 +48,7 @@ _MOST_CHECKED, _MOST_EARLY = 1.2e11, 2e10
 
 
 @dataclass(frozen=True, eq=False)
-class _Bounds:
+class Values:
     """Values of a plan and of potentials, feasible for the candidates or for all pairs."""
 
     phi: Tensor
@@ -62,7 +70,7 @@ class _Bounds:
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
+class State:
     """A problem in which every cell has a candidate, and what is known of its solution."""
 
     costs: CostBlocks
@@ -83,10 +91,11 @@ class _State:
             last=last,
             start=psi,
             tol=_RESIDUAL,
+            most=_MOST_BOUND if any(side.bound < math.inf for side in self.sides) else _MOST,
             sides=self.sides,
         )
 
-    def bounds(self, edges: EdgeCost, solved: EdgePotentials) -> _Bounds:
+    def bounds(self, edges: EdgeCost, solved: EdgePotentials) -> Values:
         """Values on the candidates; each row has a candidate whose reduced cost is zero."""
         graph, cost, a, b = edges.graph, edges.cost, self.a, self.b
         plan = edges.plan(a, b, solved.phi, solved.psi, solved.eps)
@@ -98,9 +107,9 @@ class _State:
         phi, psi = centre_potentials(phi, psi, a, b, self.sides)
         phi = graph.rows(cost - psi[graph.col], "min").clamp_max(source)
         dual = dual_value(phi, psi, a, b, self.sides)
-        return _Bounds(phi, psi, primal, dual, dual)
+        return Values(phi, psi, primal, dual, dual)
 
-    def screen(self, edges: EdgeCost, bounds: _Bounds, near: Tensor) -> tuple[_Bounds, EdgeGraph]:
+    def screen(self, edges: EdgeCost, bounds: Values, near: Tensor) -> tuple[Values, EdgeGraph]:
         """Make potentials feasible for all pairs, and add the pairs that they miss."""
         graph, left, right = edges.graph, self.found.left, self.found.right
         reduced = edges.cost - bounds.psi[graph.col]
@@ -165,7 +174,7 @@ def solve_hierarchical(
     are to blame for no more than that.
     """
     found = search_candidates(costs, a, b, seed=seed, sides=sides)
-    whole = _State(costs, a, b, sides, found)
+    whole = State(costs, a, b, sides, found)
     options = {"blur": blur, "reg": reg, "kept_mass": kept_mass}
     graph = found.edges.graph
     alive = graph.row_counts > 0, graph.col_counts > 0
@@ -189,7 +198,7 @@ def solve_hierarchical(
     return replace(plan, graph=graph, phi=phi, psi=psi, primal=primal, dual=dual)
 
 
-def _without(whole: _State, rows: Tensor, cols: Tensor) -> _State:
+def _without(whole: State, rows: Tensor, cols: Tensor) -> State:
     """Keep some cells, among them all that have a candidate."""
     graph = whole.found.edges.graph
     new_row = torch.zeros_like(whole.found.left.label).index_fill_(0, rows, 1).cumsum(0) - 1
@@ -202,15 +211,23 @@ def _without(whole: _State, rows: Tensor, cols: Tensor) -> _State:
         right=whole.found.right.subset(cols),
     )
     costs = whole.costs.subset(rows, cols)
-    return _State(costs, whole.a[rows], whole.b[cols], whole.sides, found)
+    return State(costs, whole.a[rows], whole.b[cols], whole.sides, found)
 
 
-def _solve(state: _State, *, blur: float, reg: float, kept_mass: float) -> SparsePlan:
-    """Solve and screen in turns."""
-    first, last = _range_of_eps(state.found, blur, reg)
+def _solve(state: State, *, blur: float, reg: float, kept_mass: float) -> SparsePlan:
+    """Solve, and cut the plan."""
+    edges, solved, best = solve_in_turns(state, *range_of_eps(state.found, blur, reg))
+    sharp = blur == 0 and reg == 0
+    return _cut(state, edges, solved, best, sharp=sharp, kept_mass=kept_mass)
+
+
+def solve_in_turns(
+    state: State, first: float, last: float, psi: Tensor | None = None
+) -> tuple[EdgeCost, EdgePotentials, Values]:
+    """Solve and screen in turns, while eps falls; from column potentials, if given."""
     left, right = state.found.left, state.found.right
     edges, target = state.found.edges, max(first / _FACTOR, last)
-    solved = state.solve(edges, first, target, None)
+    solved = state.solve(edges, first, target, psi)
     best = latest = state.bounds(edges, solved)
     checked = 0.0
     for number in range(_MOST_ROUNDS):
@@ -236,11 +253,10 @@ def _solve(state: _State, *, blur: float, reg: float, kept_mass: float) -> Spars
             following = last
         solved = state.solve(edges, following, following, solved.psi)
         target, latest = following, state.bounds(edges, solved)
-    sharp = blur == 0 and reg == 0
-    return _cut(state, edges, solved, best, sharp=sharp, kept_mass=kept_mass)
+    return edges, solved, best
 
 
-def _range_of_eps(found: Search, blur: float, reg: float) -> tuple[float, float]:
+def range_of_eps(found: Search, blur: float, reg: float) -> tuple[float, float]:
     """First and last regularisation, in units of the cost."""
     last = max(_SHARPEST * found.nearest, _SHARPEST_CARRIED * found.carried)
     if reg > 0:
@@ -252,7 +268,7 @@ def _range_of_eps(found: Search, blur: float, reg: float) -> tuple[float, float]
     return max(_BLUNTEST * max(found.nearest, found.carried), last), last
 
 
-def _better(best: _Bounds | None, latest: _Bounds) -> _Bounds:
+def _better(best: Values | None, latest: Values) -> Values:
     """Keep the highest certified dual value with the values of the latest plan."""
     if best is None or not best.screened or (latest.screened and latest.dual > best.dual):
         return latest
@@ -260,10 +276,10 @@ def _better(best: _Bounds | None, latest: _Bounds) -> _Bounds:
 
 
 def _cut(
-    state: _State,
+    state: State,
     edges: EdgeCost,
     solved: EdgePotentials,
-    best: _Bounds,
+    best: Values,
     *,
     sharp: bool,
     kept_mass: float,
@@ -290,6 +306,6 @@ def potentials_on_candidates(
 ) -> tuple[EdgeGraph, Tensor]:
     """Find candidate pairs, among them the known ones, and column potentials to start from."""
     found = search_candidates(costs, a, b, seed=seed, known=known)
-    first, last = _range_of_eps(found, 0.0, 0.0)
-    solved = _State(costs, a, b, WFR, found).solve(found.edges, first, last, None)
+    first, last = range_of_eps(found, 0.0, 0.0)
+    solved = State(costs, a, b, WFR, found).solve(found.edges, first, last, None)
     return found.edges.graph, solved.psi

@@ -54,6 +54,9 @@ def centre_potentials(
         return phi + shift, psi - shift
     search = _bisect if any(side.kind == "tv" for side in sides) else _newton
     found = search(phi, psi, a, b, sides)
+    # the bounds of TV come first: potentials below them are shifted up, if the other side allows
+    found = max(found, -sides.source.bound - float(phi.min()))
+    found = min(found, sides.target.bound + float(psi.min()))
     return phi + found, psi - found
 
 

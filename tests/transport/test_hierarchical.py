@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scruot.transport import Penalty, hierarchical, screening, wfr_coupling
+from scruot.transport import Penalty, couple, hierarchical, screening, wfr_coupling
 from scruot.transport.clusters import cluster
 from scruot.transport.cost import CostBlocks, cost_of_squares, squared_distances, tangent_at
 from scruot.transport.graph import EdgeGraph
@@ -157,3 +157,37 @@ def test_a_plan_that_has_not_converged_says_so(monkeypatch, caplog):
     assert not plan.converged
     assert plan.gap > 5e-3
     assert "method='exact'" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["balanced", "semi-relaxed", "kl", "tv", "chi2", "l2"])
+def test_any_penalty_is_near_the_optimum(clouds, kind):
+    x, y = clouds(600, 700)
+    a, b = masses(600, 700)
+    b = b * (a.sum() / b.sum())
+    source = target = Penalty("exact")
+    if kind == "semi-relaxed":
+        source = Penalty("kl", 5.0)
+    elif kind != "balanced":
+        source, target = Penalty(kind, 5.0), Penalty(kind, 8.0)
+    plan, best = (
+        couple(x, y, a, b, source=source, target=target, method=method)
+        for method in ("hierarchical", "exact")
+    )
+    assert plan.method == "hierarchical"
+    assert plan.certified
+    assert plan.converged
+    assert plan.dual <= best.primal * (1 + 1e-12)
+    assert plan.primal >= best.dual * (1 - 1e-12)
+    assert plan.gap <= 5e-3
+    if source.exact:
+        torch.testing.assert_close(plan.row_mass, a, rtol=1e-6, atol=0.0)
+    if target.exact:
+        torch.testing.assert_close(plan.col_mass, b, rtol=1e-6, atol=0.0)
+
+
+def test_size_chooses_the_method_of_any_coupling(clouds):
+    x, y = clouds(80, 90)
+    a, b = masses(80, 90)
+    side = Penalty("kl", 5.0)
+    for most, method in ((80, "exact"), (79, "hierarchical")):
+        assert couple(x, y, a, b, source=side, target=side, max_exact=most).method == method
