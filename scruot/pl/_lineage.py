@@ -307,13 +307,14 @@ def _draw_panel(
     mappable: ScalarMappable,
     size: float | None,
 ) -> None:
-    scatter_cells(ax, position[~here], _OTHERS, size=size, zorder=1, label="other cells")
+    area = point_size(len(position), size, ax)
+    scatter_cells(ax, position[~here], _OTHERS, size=0.6 * area, zorder=1, label="other cells")
     # small values below large ones, which are few
     order = np.flatnonzero(here)[np.argsort(values[here], kind="stable")]
     ax.scatter(
         position[order, 0],
         position[order, 1],
-        s=2 * point_size(len(position), size, ax),
+        s=area,
         c=mappable.to_rgba(values[order]),
         linewidths=0,
         rasterized=len(order) > 2000,

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.special import expit
 from scipy.stats import spearmanr
 
-from scruot import datasets, pp
+from scruot import datasets, pp, tl
 from scruot.pp._gene_score import gene_score
 from scruot.pp._gene_sets import FORMER_SYMBOLS, built_in
 
@@ -394,6 +394,18 @@ def test_myoblasts_stop_cycling_when_they_differentiate():
     pseudotime = adata.obs["pseudotime"].astype(float)
     assert spearmanr(pseudotime, adata.obs["birth_score"]).statistic < -0.4
     assert adata.obs["growth_prior"].abs().max() < 1.4 / 24
+
+
+@real
+def test_a_balanced_transport_grows_as_the_prior_says():
+    """Rates are per hour, as the times are: but for one constant an interval, they are met."""
+    adata = datasets.hsmm()
+    pp.growth_prior(adata, time_unit="hour")
+    tl.transport(adata, "balanced", growth="growth_prior", reg=0, n_dims=5, progress=False)
+    early = adata.obs[adata.obs["time"] < 72]
+    excess = (early["transport_growth"] - early["growth_prior"]).groupby(early["time"])
+    assert excess.std().max() < 1e-6 * early["growth_prior"].std()
+    assert early["growth_prior"].std() > 0.01
 
 
 @real
