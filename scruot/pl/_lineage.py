@@ -308,7 +308,10 @@ def _draw_panel(
     size: float | None,
 ) -> None:
     area = point_size(len(position), size, ax)
-    scatter_cells(ax, position[~here], _OTHERS, size=0.6 * area, zorder=1, label="other cells")
+    if size is None:
+        # the cells of one time are few: where all dots are small, theirs need not be
+        area = max(area, min(2 * area, 8.0))
+    scatter_cells(ax, position[~here], _OTHERS, size=0.5 * area, zorder=1, label="other cells")
     # small values below large ones, which are few
     order = np.flatnonzero(here)[np.argsort(values[here], kind="stable")]
     ax.scatter(

@@ -230,12 +230,12 @@ def _dress(
     ax.set(
         xlim=(-NODE_WIDTH, len(place) - 1 + NODE_WIDTH), ylim=(low - 0.02 * height, low + height)
     )
-    for time, x in place.items() if population else ():
+    for time, total in drawn.total.items() if population else ():
         top = max(node.high for node in drawn.nodes if node.time == time)
         ax.text(
-            x,
+            place[time],
             top + 0.015 * height,
-            f"{drawn.total[time]:.2g}" if drawn.total[time] < 10 else f"{drawn.total[time]:.0f}",
+            f"{total:.2g}" if total < 10 else f"{total:.0f}",
             ha="center",
             va="bottom",
             fontsize=font("tick"),

@@ -171,6 +171,17 @@ def test_transport_draws_some_times_and_groups(toy):
     assert to_hex(bars(ax)[0].get_facecolor()) == to_hex(colors[1])
 
 
+def test_transport_of_groups_that_come_late(toy):
+    toy.obs["late"] = np.where(toy.obs["time"] >= 2, toy.obs["branch"].astype(str), "early")
+    tl.transition_table(toy, "late")
+    ax = pl.transport(toy, groups=["lower", "upper"], show=False)
+    assert len(bars(ax)) == 4
+    assert len(bands(ax)) == 2
+    # relative to the first time at which there are any
+    assert [text.get_text() for text in ax.texts][-2] == "1"
+    assert len(ax.get_xticks()) == 4
+
+
 def test_transport_leaves_out_thin_flows(toy):
     entry = toy.uns["transition_table"]
     entry["flow"].loc[len(entry["flow"])] = (0.0, 1.0, "lower", "upper", 0.1, 0.1)
