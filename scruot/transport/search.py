@@ -18,7 +18,7 @@ __all__ = ["Search", "search_candidates"]
 
 _NEAR_CLUSTERS = 8
 _PARTNERS = 16
-_BLOCK = 4_000_000  # distances that are held at once
+_BLOCK = 1_000_000  # distances that are held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +75,10 @@ def search_candidates(
     """
     left, right = cluster(costs.x0, a, seed), cluster(costs.x1, b, seed)
     coarse_phi, coarse_psi, carried = coarse_potentials(costs, left, right, sides)
-    phi = reduced_to(costs.x0, right, coarse_psi, costs.delta).amin(1)
-    psi = reduced_to(costs.x1, left, coarse_phi, costs.delta).amin(1)
-    i, j = best_partners(costs.x0, costs.x1, psi, right, coarse_psi, costs.delta)
-    back_j, back_i = best_partners(costs.x1, costs.x0, phi, left, coarse_phi, costs.delta)
+    phi, near_right = best_clusters(costs.x0, right, coarse_psi, costs.delta)
+    psi, near_left = best_clusters(costs.x1, left, coarse_phi, costs.delta)
+    i, j = best_partners(costs.x0, costs.x1, psi, right, near_right, costs.delta)
+    back_j, back_i = best_partners(costs.x1, costs.x0, phi, left, near_left, costs.delta)
     graph = EdgeGraph.from_pairs(torch.cat([i, back_i]), torch.cat([j, back_j]), costs.shape)
     del i, j, back_i, back_j
     if known is not None:
@@ -118,9 +118,20 @@ def reachable_cost(square: Tensor, delta: float) -> Tensor:
     return cost_of_squares(square.clamp_max(edge**2), delta).add_(beyond)
 
 
-def reduced_to(x: Tensor, other: Clusters, psi: Tensor, delta: float) -> Tensor:
-    """Costs from cells to clusters, less the potentials of the clusters."""
-    return reachable_cost(squared_distances(x, other.centre), delta).sub_(psi)
+def best_clusters(x: Tensor, other: Clusters, psi: Tensor, delta: float) -> tuple[Tensor, Tensor]:
+    """Potentials of cells from those of clusters, and the clusters of least reduced cost.
+
+    In single precision, as all that only ranks candidates.
+    """
+    near = min(_NEAR_CLUSTERS, len(psi))
+    centre, offset = other.centre.float(), psi.float()
+    value, choice = [], []
+    for part in x.split(max(1, _BLOCK // len(psi))):
+        reduced = reachable_cost(squared_distances(part.float(), centre), delta).sub_(offset)
+        top = reduced.topk(near, dim=1, largest=False)
+        value.append(top.values[:, 0].to(x.dtype))
+        choice.append(top.indices)
+    return torch.cat(value), torch.cat(choice)
 
 
 def coarse_potentials(
@@ -139,25 +150,24 @@ def coarse_potentials(
 
 
 def best_partners(
-    x: Tensor, y: Tensor, psi: Tensor, other: Clusters, other_psi: Tensor, delta: float
+    x: Tensor, y: Tensor, psi: Tensor, other: Clusters, clusters: Tensor, delta: float
 ) -> tuple[Tensor, Tensor]:
-    """For each cell of ``x`` its partners of least reduced cost in its best clusters of ``y``."""
-    cost = reduced_to(x, other, other_psi, delta)
-    near = min(_NEAR_CLUSTERS, cost.shape[1])
-    choice = cost.topk(near, dim=1, largest=False).indices.reshape(-1)
+    """For each cell of ``x`` its partners of least reduced cost in some clusters of ``y``."""
+    near, choice = clusters.shape[1], clusters.reshape(-1)
     order = torch.argsort(choice, stable=True)
-    counts = torch.bincount(choice, minlength=cost.shape[1]).tolist()
-    best = x.new_full((x.shape[0], _PARTNERS), math.inf)
+    counts = torch.bincount(choice, minlength=len(other.mass)).tolist()
+    best = torch.full((x.shape[0], _PARTNERS), math.inf, device=x.device)
     partner = torch.full(best.shape, -1, dtype=torch.int64, device=x.device)
     visitors = torch.div(order, near, rounding_mode="floor").split(counts)
-    for cells, members in zip(visitors, other.members(), strict=True):
-        if cells.numel() == 0:
-            continue
-        block = cost_of_squares(squared_distances(x[cells], y[members]), delta).sub_(psi[members])
-        value, j = block.topk(min(_PARTNERS, len(members)), dim=1, largest=False)
-        value = torch.cat([best[cells], value], 1)
-        index = torch.cat([partner[cells], members[j]], 1)
-        value, keep = value.topk(_PARTNERS, dim=1, largest=False)
-        best[cells], partner[cells] = value, index.gather(1, keep)
+    for visiting, members, centre in zip(visitors, other.members(), other.centre, strict=True):
+        there, offset = (y[members] - centre).float(), psi[members].float()
+        for cells in visiting.split(max(1, _BLOCK // max(1, len(members)))):
+            square = squared_distances((x[cells] - centre).float(), there)
+            reduced = cost_of_squares(square, delta).sub_(offset)
+            value, j = reduced.topk(min(_PARTNERS, len(members)), dim=1, largest=False)
+            value = torch.cat([best[cells], value], 1)
+            index = torch.cat([partner[cells], members[j]], 1)
+            value, keep = value.topk(_PARTNERS, dim=1, largest=False)
+            best[cells], partner[cells] = value, index.gather(1, keep)
     i, r = torch.nonzero(torch.isfinite(best), as_tuple=True)
     return i, partner[i, r]
