@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from scruot._messages import unknown
-from scruot.transport.balanced import solve_balanced
 from scruot.transport.blurred import solve_blurred
 from scruot.transport.checks import check_clouds
 from scruot.transport.coupling import Coupling
@@ -143,8 +142,6 @@ def _solve_large(
 ) -> SparsePlan:
     """Couple through candidate pairs."""
     costs, a, b = problem.costs, problem.a, problem.b
-    if sides.source.exact and sides.target.exact:
-        return solve_balanced(costs, a, b, seed=seed, reg=reg, kept_mass=kept_mass)
     return solve_hierarchical(costs, a, b, seed=seed, reg=reg, kept_mass=kept_mass, sides=sides)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,18 +17,12 @@ from scruot.transport.interior_point import fit_exact
 from scruot.transport.newton import EdgePotentials, anneal_edges
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
 from scruot.transport.penalties import WFR, Sides
+from scruot.transport.rounding import Line, meet_both, staircase
 from scruot.transport.screening import near_clusters, screen
 from scruot.transport.search import Search, finite_edges, search_candidates
 from scruot.transport.sinkhorn import EdgeCost
 
-__all__ = [
-    "State",
-    "Values",
-    "potentials_on_candidates",
-    "range_of_eps",
-    "solve_hierarchical",
-    "solve_in_turns",
-]
+__all__ = ["potentials_on_candidates", "solve_hierarchical"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,10 +30,12 @@ _LOG = logging.getLogger(__name__)
 # overlap, the cheapest pairs say little of the cost at which mass is carried
 _BLUNTEST, _SHARPEST, _SHARPEST_CARRIED = 0.4, 0.004, 0.001
 _FACTOR = 8.0  # between the eps of one round and the next
-_RESIDUAL = 1e-3  # mass that is not yet where the potentials ask for it
+# mass that is not yet where the potentials ask for it; balanced, it moves to distant cells
+_RESIDUAL, _RESIDUAL_BALANCED = 1e-3, 1e-5
 _MOST, _MOST_BOUND = 20, 60  # absorptions at an eps; more where potentials stick to bounds (TV)
 _MOST_ROUNDS = 16
 _LOST = 0.2  # relative gap beyond which eps is not yet lowered
+_NOTHING = 1e-3  # times the share that is cut, of the largest entry of row and column
 _SLACK = 1e-4  # of the primal value, by which a missing pair must violate
 _ENOUGH = 3e-3  # relative gap at which no further pairs are looked for
 _MISSING = 5e-4  # relative loss of dual value to missing pairs at which none are looked for
@@ -48,7 +45,7 @@ _MOST_CHECKED, _MOST_EARLY = 1.2e11, 2e10
 
 
 @dataclass(frozen=True, eq=False)
-class Values:
+class _Bounds:
     """Values of a plan and of potentials, feasible for the candidates or for all pairs."""
 
     phi: Tensor
@@ -70,7 +67,7 @@ class Values:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class _State:
     """A problem in which every cell has a candidate, and what is known of its solution."""
 
     costs: CostBlocks
@@ -78,6 +75,44 @@ class State:
     b: Tensor
     sides: Sides
     found: Search
+
+    @property
+    def balanced(self) -> bool:
+        """Whether both marginals are exact."""
+        return self.sides.source.exact and self.sides.target.exact
+
+    @property
+    def residual(self) -> float:
+        """Residual at which potentials count as found."""
+        if self.balanced:
+            return _RESIDUAL_BALANCED
+        if any(side.kind == "tv" for side in self.sides):  # misplaced mass costs its price
+            worth = self.found.carried / self.sides.least
+            return min(_RESIDUAL, max(_RESIDUAL_BALANCED, _RESIDUAL * worth))
+        return _RESIDUAL
+
+    @cached_property
+    def line(self) -> Line:
+        """Order of cells in which the last bit of balanced mass is coupled."""
+        return Line.through(self.costs.x0, self.costs.x1)
+
+    def with_staircase(self) -> EdgeCost:
+        """Candidates on which any balanced masses can be coupled."""
+        row, col, _ = staircase(self.a, self.b, self.line)
+        return finite_edges(self.costs, self.found.edges.graph.union(row, col))
+
+    def feasible(self, graph: EdgeGraph, plan: Tensor) -> tuple[EdgeGraph, Tensor, Tensor]:
+        """Make a plan meet the exact marginals; returns its pairs, masses and costs."""
+        if self.balanced:
+            graph, plan = meet_both(graph, plan, self.a, self.b, self.line)
+        else:
+            plan = fit_exact(graph, plan, self.a, self.b, self.sides)
+        return graph, plan, self.costs.edges(graph.row, graph.col)
+
+    def value(self, graph: EdgeGraph, plan: Tensor, cost: Tensor) -> float:
+        """Primal value of a plan."""
+        rows, cols = graph.rows(plan), graph.cols(plan)
+        return primal_value(cost, plan, rows, cols, self.a, self.b, self.sides)
 
     def solve(
         self, edges: EdgeCost, first: float, last: float, psi: Tensor | None
@@ -90,26 +125,27 @@ class State:
             first=first,
             last=last,
             start=psi,
-            tol=_RESIDUAL,
+            tol=self.residual,
             most=_MOST_BOUND if any(side.bound < math.inf for side in self.sides) else _MOST,
             sides=self.sides,
         )
 
-    def bounds(self, edges: EdgeCost, solved: EdgePotentials) -> Values:
+    def bounds(self, edges: EdgeCost, solved: EdgePotentials) -> _Bounds:
         """Values on the candidates; each row has a candidate whose reduced cost is zero."""
         graph, cost, a, b = edges.graph, edges.cost, self.a, self.b
         plan = edges.plan(a, b, solved.phi, solved.psi, solved.eps)
-        plan = fit_exact(graph, plan, a, b, self.sides)
-        primal = primal_value(cost, plan, graph.rows(plan), graph.cols(plan), a, b, self.sides)
+        fixed = self.sides.source.exact or self.sides.target.exact
+        whole = self.feasible(graph, plan) if fixed else (graph, plan, cost)
+        primal = self.value(*whole)
         source, target = self.sides.source.bound, self.sides.target.bound
         phi = graph.rows(cost - solved.psi[graph.col], "min").clamp_max(source)
         psi = graph.cols(cost - phi[graph.row], "min").clamp_max(target)
         phi, psi = centre_potentials(phi, psi, a, b, self.sides)
         phi = graph.rows(cost - psi[graph.col], "min").clamp_max(source)
         dual = dual_value(phi, psi, a, b, self.sides)
-        return Values(phi, psi, primal, dual, dual)
+        return _Bounds(phi, psi, primal, dual, dual)
 
-    def screen(self, edges: EdgeCost, bounds: Values, near: Tensor) -> tuple[Values, EdgeGraph]:
+    def screen(self, edges: EdgeCost, bounds: _Bounds, near: Tensor) -> tuple[_Bounds, EdgeGraph]:
         """Make potentials feasible for all pairs, and add the pairs that they miss."""
         graph, left, right = edges.graph, self.found.left, self.found.right
         reduced = edges.cost - bounds.psi[graph.col]
@@ -125,7 +161,8 @@ class State:
             tangent=tangent,
             slack=slack,
         )
-        phi, psi = centre_potentials(screened.phi, bounds.psi, self.a, self.b, self.sides)
+        lowest = screened.phi.clamp_min(-self.sides.source.bound)  # costs are not negative
+        phi, psi = centre_potentials(lowest, bounds.psi, self.a, self.b, self.sides)
         dual = dual_value(phi, psi, self.a, self.b, self.sides)
         feasible = replace(bounds, phi=phi, psi=psi, dual=dual, screened=True)
         return feasible, graph.union(screened.row, screened.col)
@@ -165,16 +202,17 @@ def solve_hierarchical(
     kept_mass
         Share of each row or column of the entropic plan that is kept.
     sides
-        Penalties of rows and columns, not both exact.
+        Penalties of rows and columns.
 
     Returns
     -------
-    The pruned plan. It is certified if all pairs were screened. It has converged if the potentials
-    have and the relative gap is at most 0.5 per cent or, with ``blur`` or ``reg``, missing pairs
-    are to blame for no more than that.
+    The pruned plan. It is certified if all pairs were screened. It has converged if the relative
+    gap is at most 0.5 per cent; with ``blur`` or ``reg``, if the potentials have settled and
+    missing pairs are to blame for no more than that. Without a certificate both must be so, as far
+    as the candidates tell.
     """
     found = search_candidates(costs, a, b, seed=seed, sides=sides)
-    whole = State(costs, a, b, sides, found)
+    whole = _State(costs, a, b, sides, found)
     options = {"blur": blur, "reg": reg, "kept_mass": kept_mass}
     graph = found.edges.graph
     alive = graph.row_counts > 0, graph.col_counts > 0
@@ -198,7 +236,7 @@ def solve_hierarchical(
     return replace(plan, graph=graph, phi=phi, psi=psi, primal=primal, dual=dual)
 
 
-def _without(whole: State, rows: Tensor, cols: Tensor) -> State:
+def _without(whole: _State, rows: Tensor, cols: Tensor) -> _State:
     """Keep some cells, among them all that have a candidate."""
     graph = whole.found.edges.graph
     new_row = torch.zeros_like(whole.found.left.label).index_fill_(0, rows, 1).cumsum(0) - 1
@@ -211,23 +249,16 @@ def _without(whole: State, rows: Tensor, cols: Tensor) -> State:
         right=whole.found.right.subset(cols),
     )
     costs = whole.costs.subset(rows, cols)
-    return State(costs, whole.a[rows], whole.b[cols], whole.sides, found)
+    return _State(costs, whole.a[rows], whole.b[cols], whole.sides, found)
 
 
-def _solve(state: State, *, blur: float, reg: float, kept_mass: float) -> SparsePlan:
-    """Solve, and cut the plan."""
-    edges, solved, best = solve_in_turns(state, *range_of_eps(state.found, blur, reg))
-    sharp = blur == 0 and reg == 0
-    return _cut(state, edges, solved, best, sharp=sharp, kept_mass=kept_mass)
-
-
-def solve_in_turns(
-    state: State, first: float, last: float, psi: Tensor | None = None
-) -> tuple[EdgeCost, EdgePotentials, Values]:
-    """Solve and screen in turns, while eps falls; from column potentials, if given."""
+def _solve(state: _State, *, blur: float, reg: float, kept_mass: float) -> SparsePlan:
+    """Solve and screen in turns."""
+    first, last = _range_of_eps(state.found, blur, reg)
     left, right = state.found.left, state.found.right
-    edges, target = state.found.edges, max(first / _FACTOR, last)
-    solved = state.solve(edges, first, target, psi)
+    edges = state.with_staircase() if state.balanced else state.found.edges
+    target = max(first / _FACTOR, last)
+    solved = state.solve(edges, first, target, None)
     best = latest = state.bounds(edges, solved)
     checked = 0.0
     for number in range(_MOST_ROUNDS):
@@ -253,10 +284,11 @@ def solve_in_turns(
             following = last
         solved = state.solve(edges, following, following, solved.psi)
         target, latest = following, state.bounds(edges, solved)
-    return edges, solved, best
+    sharp = blur == 0 and reg == 0
+    return _cut(state, edges, solved, best, sharp=sharp, kept_mass=kept_mass)
 
 
-def range_of_eps(found: Search, blur: float, reg: float) -> tuple[float, float]:
+def _range_of_eps(found: Search, blur: float, reg: float) -> tuple[float, float]:
     """First and last regularisation, in units of the cost."""
     last = max(_SHARPEST * found.nearest, _SHARPEST_CARRIED * found.carried)
     if reg > 0:
@@ -268,7 +300,7 @@ def range_of_eps(found: Search, blur: float, reg: float) -> tuple[float, float]:
     return max(_BLUNTEST * max(found.nearest, found.carried), last), last
 
 
-def _better(best: Values | None, latest: Values) -> Values:
+def _better(best: _Bounds | None, latest: _Bounds) -> _Bounds:
     """Keep the highest certified dual value with the values of the latest plan."""
     if best is None or not best.screened or (latest.screened and latest.dual > best.dual):
         return latest
@@ -276,10 +308,10 @@ def _better(best: Values | None, latest: Values) -> Values:
 
 
 def _cut(
-    state: State,
+    state: _State,
     edges: EdgeCost,
     solved: EdgePotentials,
-    best: Values,
+    best: _Bounds,
     *,
     sharp: bool,
     kept_mass: float,
@@ -289,13 +321,18 @@ def _cut(
     plan = edges.plan(a, b, solved.phi, solved.psi, solved.eps)
     rows = a if sides.source.exact else graph.rows(plan)
     cols = b if sides.target.exact else graph.cols(plan)
-    graph, plan = sparsify(graph, plan, rows, cols, share=kept_mass)
-    if not sides.source.exact:
-        plan = fit_exact(graph, plan, a, b, sides)
-    cost = state.costs.edges(graph.row, graph.col)
-    primal = primal_value(cost, plan, graph.rows(plan), graph.cols(plan), a, b, sides)
+    # most candidates carry nothing to speak of; without them the cut takes less memory
+    bar = torch.minimum(graph.rows(plan, "max")[graph.row], graph.cols(plan, "max")[graph.col])
+    some = plan > _NOTHING * (1.0 - kept_mass) * bar
+    graph, plan = sparsify(graph.subset(some), plan[some], rows, cols, share=kept_mass)
+    graph, plan, cost = state.feasible(graph, plan)
+    primal = state.value(graph, plan, cost)
     best = replace(best, primal=primal)
-    converged = solved.residual <= _RESIDUAL and (best.gap if sharp else best.missing) <= _CONVERGED
+    if sharp and best.screened:  # the certificate is conclusive
+        converged = best.gap <= _CONVERGED
+    else:
+        loss = best.gap if sharp else best.missing
+        converged = solved.residual <= state.residual and loss <= _CONVERGED
     return SparsePlan(
         graph, plan, best.phi, best.psi, primal, best.dual, converged, certified=best.screened
     )
@@ -306,6 +343,6 @@ def potentials_on_candidates(
 ) -> tuple[EdgeGraph, Tensor]:
     """Find candidate pairs, among them the known ones, and column potentials to start from."""
     found = search_candidates(costs, a, b, seed=seed, known=known)
-    first, last = range_of_eps(found, 0.0, 0.0)
-    solved = State(costs, a, b, WFR, found).solve(found.edges, first, last, None)
+    first, last = _range_of_eps(found, 0.0, 0.0)
+    solved = _State(costs, a, b, WFR, found).solve(found.edges, first, last, None)
     return found.edges.graph, solved.psi

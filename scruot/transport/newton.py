@@ -213,15 +213,18 @@ class _Expansion:
         u, v = kernel.left(phi), kernel.right(psi)
         row, col = u * kernel.times(v), v * kernel.turned(u)
         asked, slope = target.smooth(psi, kernel.problem.b)
-        gradient = _free(asked - col, psi, target.bound)
-        diagonal = slope + col / eps
+        gradient = asked - col
+        free = _free(gradient, psi, target.bound)
+        gradient = torch.where(free, gradient, 0.0)
+        diagonal = (slope + col / eps).clamp_min(1e-300)  # a dead column has neither
         # Rows are eliminated: their diagonal is slope + row / eps, the coupling is plan / eps. At
         # its bound a row does not answer.
         weight = u * u / (eps * (eps * source.smooth(phi, kernel.problem.a)[1] + row))
         weight = torch.where(phi.abs() < source.bound, weight, 0.0)
 
         def curvature(x: Tensor) -> Tensor:
-            return diagonal * x - v * kernel.turned(weight * kernel.times(v * x))
+            turned = diagonal * x - v * kernel.turned(weight * kernel.times(v * x))
+            return torch.where(free, turned, 0.0)
 
         residual = float(gradient.abs().sum() / row.sum())
         value = _value(kernel.problem, phi, psi, float(row.sum()))
@@ -234,25 +237,22 @@ class _Expansion:
         problem = kernel.problem
         longest, bound = _LONGEST * problem.eps, problem.sides.target.bound
         direction = conjugate_gradients(self.curvature, self.gradient, self.diagonal)
-        direction = torch.where(self.gradient == 0.0, 0.0, direction.clamp(-longest, longest))
-        rise = float(self.gradient @ direction)
+        direction = direction.clamp(-longest, longest)
         size = 1.0
         for _ in range(_TRIALS):
             trial = (psi + size * direction).clamp(-bound, bound)
             trial_phi = kernel.rows(trial)
             mass = kernel.left(trial_phi) @ kernel.times(kernel.right(trial))
-            if _value(problem, trial_phi, trial, float(mass)) >= self.value + _RISE * size * rise:
+            rise = _value(problem, trial_phi, trial, float(mass)) - self.value
+            if rise >= _RISE * float(self.gradient @ (trial - psi)):
                 return trial_phi, trial, size * float(direction.abs().max())
             size *= _SHORTER
         return None
 
 
 def _free(gradient: Tensor, psi: Tensor, bound: float) -> Tensor:
-    """Set the gradient of potentials at a bound to zero, where it points outwards."""
-    if bound == math.inf:
-        return gradient
-    out = ((psi >= bound) & (gradient > 0)) | ((psi <= -bound) & (gradient < 0))
-    return torch.where(out, 0.0, gradient)
+    """Mask of the potentials that are not held at a bound by their gradient."""
+    return ~(((psi >= bound) & (gradient > 0)) | ((psi <= -bound) & (gradient < 0)))
 
 
 def _value(problem: _Problem, phi: Tensor, psi: Tensor, mass: float) -> float:

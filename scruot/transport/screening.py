@@ -27,7 +27,7 @@ _UNIT = 2.0**-24  # rounding of single precision
 _PARTS = 16  # of the other cloud; each may name one missing pair of a row
 _SMALLEST, _LARGEST = 64, 8192  # columns of a part
 _MOST_ROWS = 512
-_MOST_EXACT = 1e9  # pairs whose true costs are computed; some 15 ns each on a core
+_MOST_EXACT = 2.5e8  # pairs whose true costs are computed; some 15 ns each on a core
 _EXACT_BLOCK = 2_000_000  # of them at once
 _ROUNDING = 1e-9  # relative, of a distance in double precision
 

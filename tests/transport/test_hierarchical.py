@@ -191,3 +191,47 @@ def test_size_chooses_the_method_of_any_coupling(clouds):
     side = Penalty("kl", 5.0)
     for most, method in ((80, "exact"), (79, "hierarchical")):
         assert couple(x, y, a, b, source=side, target=side, max_exact=most).method == method
+
+
+COUPLED = {
+    **SIDES,
+    "balanced": Sides(Penalty("exact"), Penalty("exact")),
+    "semi, other side": Sides(Penalty("kl", 0.5), Penalty("exact")),
+}
+
+
+@pytest.mark.parametrize("sides", COUPLED.values(), ids=COUPLED)
+def test_every_penalty_agrees_with_the_exact_plan(sides):
+    x, y = overlapping(400, 500)
+    a, b = (m / m.sum() for m in masses(400, 500))
+    options = {"source": sides.source, "target": sides.target}
+    exact = couple(x, y, a, b, method="exact", **options)
+    plan = couple(x, y, a, b, method="hierarchical", **options)
+    assert plan.method == "hierarchical"
+    assert plan.certified
+    assert plan.converged
+    slack = 1e-6 * exact.primal
+    assert exact.dual - slack <= plan.primal <= 1.005 * exact.primal
+    assert 0.995 * exact.primal <= plan.dual <= exact.primal + slack
+    if sides.source.exact:
+        torch.testing.assert_close(plan.row_mass, a, rtol=1e-6, atol=0)
+    if sides.target.exact:
+        torch.testing.assert_close(plan.col_mass, b, rtol=1e-6, atol=0)
+
+
+def test_balanced_masses_cross_between_clusters():
+    # the left cluster holds 60 per cent of the first cloud and 40 of the second
+    rng = torch.Generator().manual_seed(0)
+    centre = torch.tensor([[0.0] * 5, [10.0] * 5], dtype=torch.float64)
+    sizes = torch.tensor([300, 200]), torch.tensor([200, 300])
+    x, y = (
+        centre.repeat_interleave(size, 0) + torch.randn(500, 5, generator=rng, dtype=torch.float64)
+        for size in sizes
+    )
+    a = torch.full((500,), 1 / 500, dtype=torch.float64)
+    options = {"source": Penalty("exact"), "target": Penalty("exact")}
+    exact = couple(x, y, a, a, method="exact", **options)
+    plan = couple(x, y, a, a, method="hierarchical", **options)
+    assert plan.certified
+    assert exact.primal <= plan.primal * (1 + 1e-9) <= 1.005 * exact.primal
+    assert float(plan.mass[(plan.row < 300) & (plan.col >= 200)].sum()) == pytest.approx(0.2)
