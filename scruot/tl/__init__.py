@@ -1,6 +1,7 @@
 """Tools: fit, apply, simulate, evaluate; couple snapshots, trace lineages."""
 
 from scruot.tl._apply_dynamics import apply_dynamics
+from scruot.tl._calibrate_transport import calibrate_transport
 from scruot.tl._cross_validate import cross_validate
 from scruot.tl._descent import ancestors, descendants
 from scruot.tl._evaluate import evaluate
@@ -15,6 +16,7 @@ __all__ = [
     "ancestor_census",
     "ancestors",
     "apply_dynamics",
+    "calibrate_transport",
     "cross_validate",
     "descendants",
     "evaluate",

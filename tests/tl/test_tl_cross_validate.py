@@ -130,3 +130,42 @@ def test_two_times_are_too_few(genes):
     early = genes[genes.obs["time"] < 2].copy()
     with pytest.raises(ValueError, match="at least three"):
         cross_validate(early, **ARGUMENTS)
+
+
+def test_transports_are_compared_by_what_they_say_of_a_time_left_out(genes):
+    genes.obs["rate"] = genes.obs["growth_true"]
+    sets = [
+        {"method": "balanced", "reg": 0},
+        {"method": "wfr"},
+        {"tau": (1.0, np.inf), "growth": "rate"},
+        {"method": "partial", "moved": 0.8},
+    ]
+    table = cross_validate(genes, "transport", params={"transport": sets}, **ARGUMENTS)
+    rows = table[table["time"] == 2]
+    assert rows["method"].tolist() == 4 * ["transport"] + NULLS
+    assert [json.loads(t) for t in rows["parameters"][:4]][:2] == sets[:2]
+    by_name = rows.set_index("method")
+    # balanced transport along straight lines is the linear null
+    balanced, linear = rows.iloc[0], by_name.loc["null: linear"]
+    for figure in ("w1", "energy", "mass_error"):
+        assert balanced[figure] == pytest.approx(linear[figure], rel=1e-4), figure
+    assert by_name.loc["null: random", "w1"] > by_name.loc["null: linear", "w1"]
+    assert len(set(rows["w1"][:4])) == 4
+
+
+def test_transports_do_not_extrapolate(genes):
+    before = genes.uns.copy()
+    with pytest.raises(ValueError, match=r"Cannot predict time 3 .* couplings need a later time"):
+        cross_validate(genes, "transport", times=[2, 3], **ARGUMENTS)
+    genes.obs["rate"] = np.nan
+    for params, error, message in (
+        ({"growth": "rate"}, ValueError, r"rates that are missing or infinite"),
+        ({"growth": "rte"}, KeyError, r"No growth prior 'rte' in obs.*Did you mean 'rate'\?"),
+        ({"tua": 1}, TypeError, r"Unknown parameter of transport 'tua'. Did you mean 'tau'\?"),
+        ({"tau": -1}, ValueError, r"tau=-1; expected a positive number"),
+    ):
+        with pytest.raises(error, match=message):
+            cross_validate(genes, "transport", params={"transport": params}, **ARGUMENTS)
+    with pytest.raises(ValueError, match=r"Unknown method 'transprot'. Did you mean 'transport'\?"):
+        cross_validate(genes, "transprot", **ARGUMENTS)
+    assert genes.uns.keys() == before.keys()
