@@ -24,6 +24,8 @@ from scruot.solvers.leaves import leaf_order
 from scruot.solvers.pair_sampler import PairSampler
 from scruot.solvers.run import fit_snapshots
 from scruot.solvers.wfrfm import WFRFM, WFRFMParams
+from scruot.tl._couple import couple_interval, couple_snapshots
+from scruot.tl._transport_params import make_params
 from scruot.transport import auto_delta, pairs, static_floor, wfr_coupling
 from tests._fake_device import SUPPORTED, Elsewhere, fake_device, make_generator
 
@@ -216,6 +218,32 @@ def test_geometry(device):
     assert scaled.to(device).masses == pytest.approx(x.masses)
     assert is_there(scale.x_in(x0), scale.x_out(x0))
     assert is_there(*moved.select([torch.ones(len(c), device=device) > 0 for c in moved.x]).x)
+
+
+@faked
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reg": 0.0, "tau": 1.0},
+        {"reg": 0.5, "growth": "rate", "growth_iterations": 2},
+        {"method": "balanced", "reg": 0.0},
+        {"method": "semi_relaxed", "penalty": "l2", "reg": 0.5},
+        {"penalty": "tv", "tau": 2.0, "reg": 0.0},
+        {"method": "partial", "moved": 0.8},
+        {"method": "wfr"},
+    ],
+)
+def test_static_transport(device, options):
+    here = clouds()
+    params = make_params(options)
+    rates = [np.linspace(0, 1, len(x)) for x in here.x] if "growth" in options else None
+    expected = couple_snapshots(here, params, rates=rates)
+    found = couple_snapshots(here.to(device), params, rates=rates)
+    assert found.resolved.keys() == expected.resolved.keys()
+    for one, two in zip(found.matrices, expected.matrices, strict=True):
+        np.testing.assert_allclose(one.toarray(), two.toarray(), atol=1e-9)
+    solved = couple_interval(here.to(device), params, 0, rates=rates)
+    assert is_there(solved.plan.mass)
 
 
 @faked
