@@ -111,7 +111,9 @@ def _solve(
     ends = snapshots.x[interval], snapshots.x[interval + 1]
     masses = snapshots.weights[interval], snapshots.weights[interval + 1]
     if setup.settings is None:
-        return wfr_coupling(*ends, *masses, setup.delta, random_state=random_state)
+        return wfr_coupling(
+            *ends, *masses, setup.delta, method=params.solver, random_state=random_state
+        )
     prior = masses[0]
     if rates is not None:
         prior = prior * grown(rates[interval], snapshots.durations[interval]).to(prior)
@@ -160,6 +162,7 @@ def _penalised(
             reg=settings.regs[interval],
             moved=None if params.moved is None else float(params.moved) * float(total),
             cost_scale=settings.cost_scale,
+            method=params.solver,
             random_state=random_state,
         )
         leaving = plan.row_mass

@@ -39,6 +39,7 @@ def transport(
     delta: float | str = "auto",
     growth: str | None = None,
     growth_iterations: int | None = None,
+    solver: str = "auto",
     key_added: str | None = None,
     device: str = "auto",
     random_state: int = 0,
@@ -97,6 +98,9 @@ def transport(
     growth_iterations
         How often an interval is solved, each time with the last row masses as the expectation. By
         default 3 with ``growth`` where rows may depart, otherwise 1.
+    solver
+        ``"exact"`` regards all pairs of cells, ``"hierarchical"`` only candidates found through
+        clusters; ``"auto"`` chooses by size.
     key_added
         Prefix of all slots, so that several transports live side by side; ``"transport"`` by
         default.
@@ -178,6 +182,7 @@ def transport(
         "delta": delta,
         "growth": growth,
         "growth_iterations": growth_iterations,
+        "solver": solver,
     }
     params = make_params(given)
     names = transport_slots(key_added)

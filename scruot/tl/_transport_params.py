@@ -13,6 +13,7 @@ from scruot._messages import unknown
 
 PENALTIES = ("kl", "l2", "tv", "chi2")
 SIDES = ("source", "target")
+SOLVERS = ("auto", "exact", "hierarchical")
 # what each method reads beside the growth prior
 USED = {
     "balanced": ("reg",),
@@ -37,6 +38,7 @@ class TransportParams:
     delta: float | str = "auto"
     growth: str | None = None
     growth_iterations: int | None = None
+    solver: str = "auto"
 
     @property
     def iterations(self) -> int:
@@ -83,6 +85,7 @@ def _check_words(params: TransportParams) -> None:
         ("method", params.method, tuple(USED)),
         ("penalty", params.penalty, PENALTIES),
         ("relaxed side", params.relaxed, SIDES),
+        ("solver", params.solver, SOLVERS),
     ):
         if value not in options:
             raise ValueError(unknown(name, str(value), options))

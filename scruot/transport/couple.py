@@ -185,14 +185,14 @@ def _report(coupling: Coupling) -> None:
     elif coupling.reg == 0 and coupling.certified and coupling.gap > _POOR:
         _LOG.warning(
             "The coupling of %d with %d cells may cost up to %.1f %% more than the best one; "
-            "method='exact' is slower and closes the gap.",
+            "method='exact' (solver='exact' in tl.transport) is slower and closes the gap.",
             *coupling.shape,
             100 * coupling.gap,
         )
     elif not coupling.converged:
         _LOG.warning(
             "The coupling of %d with %d cells has not converged; a larger reg converges faster, "
-            "and method='exact' is slower but sure.",
+            "and method='exact' (solver='exact' in tl.transport) is slower but sure.",
             *coupling.shape,
         )
 

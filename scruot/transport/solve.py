@@ -126,7 +126,8 @@ def _report(coupling: Coupling, blur: float) -> None:
     if blur == 0 and coupling.certified and coupling.gap > _POOR:
         _LOG.warning(
             "The coupling of %d with %d cells may cost up to %.1f %% more than the best one; "
-            "method='exact' (coupling='exact' in a fit) is slower and closes the gap.",
+            "method='exact' (coupling='exact' in a fit, solver='exact' in tl.transport) is slower "
+            "and closes the gap.",
             *coupling.shape,
             100 * coupling.gap,
         )

@@ -305,6 +305,13 @@ def test_unconverged_solves_are_reported(genes, caplog, monkeypatch):
     assert not found.quality["converged"].any()
 
 
+def test_the_solver_can_be_chosen(genes):
+    for method in ("unbalanced", "wfr"):
+        found = {s: solved(genes, method, solver=s).quality for s in ("exact", "hierarchical")}
+        assert set(found["hierarchical"]["solver"]) == {"hierarchical"}
+        assert "hierarchical" not in set(found["exact"]["solver"])
+
+
 def test_the_device_is_asked_for(genes):
     with pytest.raises(ValueError, match="Unknown device 'gpu'"):
         solved(genes, device="gpu")
