@@ -133,6 +133,24 @@ def test_cells_out_of_reach_die_or_are_born():
     assert bool((plan.row_mass[50:] > 0).all())
 
 
+def test_without_a_certificate_the_gap_is_estimated(monkeypatch):
+    x, y = overlapping(1500, 1400)
+    problem = x, y, *masses(1500, 1400), 0.15
+    options = {"method": "hierarchical", "random_state": 1}
+    monkeypatch.setattr(hierarchical, "_MOST_ROUNDS", 1)
+    monkeypatch.setattr(hierarchical, "_FACTOR", 1e9)
+    certain = wfr_coupling(*problem, **options)
+    monkeypatch.setattr(hierarchical, "_MOST_CHECKED", 1000)
+    monkeypatch.setattr(hierarchical, "_MOST_SAMPLED", 200_000)
+    guess = wfr_coupling(*problem, **options)
+    assert certain.certified
+    assert not guess.certified
+    assert guess.primal == certain.primal
+    lost = certain.primal - certain.dual
+    assert certain.primal - guess.dual == pytest.approx(lost, rel=0.25)
+    assert not guess.converged
+
+
 def test_clouds_out_of_each_others_reach():
     x, y = overlapping(40, 50)
     plan = wfr_coupling(x, y + 100, *masses(40, 50), 0.5, method="hierarchical")
