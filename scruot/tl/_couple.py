@@ -163,6 +163,7 @@ def _penalised(
             moved=None if params.moved is None else float(params.moved) * float(total),
             cost_scale=settings.cost_scale,
             method=params.solver,
+            kept_mass=params.kept_mass,
             random_state=random_state,
         )
         leaving = plan.row_mass

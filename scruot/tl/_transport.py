@@ -40,6 +40,7 @@ def transport(
     growth: str | None = None,
     growth_iterations: int | None = None,
     solver: str = "auto",
+    kept_mass: float = 0.999,
     key_added: str | None = None,
     device: str = "auto",
     random_state: int = 0,
@@ -101,6 +102,10 @@ def transport(
     solver
         ``"exact"`` regards all pairs of cells, ``"hierarchical"`` only candidates found through
         clusters; ``"auto"`` chooses by size.
+    kept_mass
+        With ``reg`` every pair of cells has some mass: the largest entries that hold this share of
+        each row or column are stored, scaled to the masses of the whole. Lower it where couplings
+        take too much memory.
     key_added
         Prefix of all slots, so that several transports live side by side; ``"transport"`` by
         default.
@@ -183,6 +188,7 @@ def transport(
         "growth": growth,
         "growth_iterations": growth_iterations,
         "solver": solver,
+        "kept_mass": kept_mass,
     }
     params = make_params(given)
     names = transport_slots(key_added)

@@ -16,9 +16,9 @@ SIDES = ("source", "target")
 SOLVERS = ("auto", "exact", "hierarchical")
 # what each method reads beside the growth prior
 USED = {
-    "balanced": ("reg",),
-    "unbalanced": ("penalty", "tau", "reg"),
-    "semi_relaxed": ("penalty", "tau", "reg", "relaxed"),
+    "balanced": ("reg", "kept_mass"),
+    "unbalanced": ("penalty", "tau", "reg", "kept_mass"),
+    "semi_relaxed": ("penalty", "tau", "reg", "kept_mass", "relaxed"),
     "partial": ("moved",),
     "wfr": ("delta",),
 }
@@ -39,6 +39,7 @@ class TransportParams:
     growth: str | None = None
     growth_iterations: int | None = None
     solver: str = "auto"
+    kept_mass: float = 0.999
 
     @property
     def iterations(self) -> int:
@@ -76,6 +77,7 @@ def make_params(given: Mapping[str, Any]) -> TransportParams:
     _number("reg", params.reg, least="zero or positive", word=True)
     _number("delta", params.delta, least="positive", word=True)
     _check_moved(params)
+    _check_kept(params.kept_mass)
     _check_growth(params)
     return params
 
@@ -94,7 +96,7 @@ def _check_words(params: TransportParams) -> None:
 def _check_used(params: TransportParams, given: Mapping[str, Any]) -> None:
     """Refuse what the method would not read: it was meant to do something."""
     defaults = TransportParams()
-    for name in ("penalty", "tau", "reg", "relaxed", "moved", "delta"):
+    for name in ("penalty", "tau", "reg", "kept_mass", "relaxed", "moved", "delta"):
         changed = name in given and given[name] != getattr(defaults, name)
         if changed and name not in USED[params.method]:
             methods = [method for method, names in USED.items() if name in names]
@@ -129,6 +131,13 @@ def _check_moved(params: TransportParams) -> None:
             f"Found moved={moved!r}; method='partial' needs the share of the mass that moves, "
             "above 0 and at most 1."
         )
+        raise ValueError(msg)
+
+
+def _check_kept(kept: Any) -> None:
+    number = isinstance(kept, numbers.Real) and not isinstance(kept, bool)
+    if not number or not 0 < float(kept) <= 1:
+        msg = f"Found kept_mass={kept!r}; expected a share above 0 and at most 1."
         raise ValueError(msg)
 
 

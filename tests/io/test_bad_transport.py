@@ -29,6 +29,8 @@ CALLS = [
     (nothing, {"method": "unbalancd"}, ValueError, r"Unknown method 'unbalancd'. Did you mean 'un"),
     (nothing, {"method": None}, ValueError, r"Unknown method 'None'"),
     (nothing, {"solver": "exat"}, ValueError, r"Unknown solver 'exat'. Did you mean 'exact'\?"),
+    (nothing, {"kept_mass": 0}, ValueError, r"kept_mass=0; expected a share above 0 and at most"),
+    (nothing, {"kept_mass": 0.9, "method": "wfr"}, ValueError, r"kept_mass=0.9 with method='wfr'"),
     (nothing, {"penalty": "klt"}, ValueError, r"Unknown penalty 'klt'. Did you mean 'kl'\?"),
     (nothing, {"tau": 0}, ValueError, r"tau=0; expected a positive number or 'auto'"),
     (nothing, {"tau": np.nan}, ValueError, r"tau=nan; expected a positive number"),

@@ -232,6 +232,14 @@ def test_a_blur_has_more_targets_and_a_gap(genes):
     assert (blurred["gap"] > 1e-4).all()
 
 
+def test_less_can_be_kept(genes):
+    some, most = (solved(genes, reg=0.1, kept_mass=k) for k in (0.8, 0.999))
+    assert (some.quality["entries"] < 0.8 * most.quality["entries"]).all()
+    for one, two in zip(some.couplings, most.couplings, strict=True):
+        for kept, whole in zip(margins(one), margins(two), strict=True):
+            np.testing.assert_allclose(kept, whole, rtol=1e-2)
+
+
 def test_iterations_take_the_row_masses_as_the_next_prior(genes):
     options = {"tau": (0.5, np.inf), "reg": 0}
     once = scruot.tl.transport(
