@@ -26,7 +26,17 @@ from scruot.solvers.run import fit_snapshots
 from scruot.solvers.wfrfm import WFRFM, WFRFMParams
 from scruot.tl._couple import couple_interval, couple_snapshots
 from scruot.tl._transport_params import make_params
-from scruot.transport import auto_delta, pairs, static_floor, wfr_coupling
+from scruot.transport import (
+    Penalty,
+    auto_delta,
+    auto_settings,
+    auto_tau,
+    couple,
+    interpolate,
+    pairs,
+    static_floor,
+    wfr_coupling,
+)
 from tests._fake_device import SUPPORTED, Elsewhere, fake_device, make_generator
 
 faked = pytest.mark.skipif(not SUPPORTED, reason="this torch knows no devices made in Python")
@@ -255,10 +265,10 @@ def test_couplings(device, delta, options):
     here = clouds()
     there = here.to(device)
 
-    def couple(where):
+    def coupled(where):
         return wfr_coupling(*where.x[:2], *where.weights[:2], delta, **options)
 
-    plan, expected = couple(there), couple(here)
+    plan, expected = coupled(there), coupled(here)
     assert is_there(plan.row, plan.col, plan.mass, plan.a, plan.b, plan.row_mass, plan.col_mass)
     assert plan.primal == pytest.approx(expected.primal)
     assert plan.dual == pytest.approx(expected.dual)
@@ -269,6 +279,34 @@ def test_couplings(device, delta, options):
     assert static_floor([plan], delta=delta, durations=[1.0]) == pytest.approx(
         static_floor([expected], delta=delta, durations=[1.0])
     )
+
+
+@faked
+@pytest.mark.parametrize("kinds", [("kl", "exact"), ("tv", "tv"), ("chi2", "l2"), ("tv", "kl")])
+@pytest.mark.parametrize("options", [{}, {"reg": 0.5}, {"method": "hierarchical"}])
+def test_penalised_couplings(device, kinds, options):
+    here = clouds()
+    there = here.to(device)
+    source, target = (Penalty(k) if k == "exact" else Penalty(k, 2.0) for k in kinds)
+
+    def coupled(where):
+        return couple(*where.x[:2], *where.weights[:2], source=source, target=target, **options)
+
+    plan, expected = coupled(there), coupled(here)
+    assert is_there(plan.row, plan.col, plan.mass, plan.a, plan.b, plan.row_mass, plan.col_mass)
+    assert plan.primal == pytest.approx(expected.primal, rel=1e-5)
+    assert plan.dual == pytest.approx(expected.dual, rel=1e-5)
+    assert is_there(*interpolate(plan, *there.x[:2], share=0.5))
+
+
+@faked
+def test_settings_of_couplings(device):
+    here = clouds()
+    there = here.to(device)
+    one, two = (auto_settings(c.x, c.weights, c.times) for c in (here, there))
+    assert is_there(two.metric)
+    assert two.reg == pytest.approx(one.reg)
+    assert auto_tau(there.x) == pytest.approx(auto_tau(here.x))
 
 
 @faked

@@ -15,6 +15,7 @@ from scruot.transport.coupling import Coupling
 from scruot.transport.exact import SparsePlan, prune, solve_exact
 from scruot.transport.hierarchical import solve_hierarchical
 from scruot.transport.linear import solve_linear, solve_partial
+from scruot.transport.partial import solve_blurred_partial
 from scruot.transport.penalties import Penalty, Sides
 from scruot.transport.reduction import Problem, homogeneous_problem, is_large, restore
 from scruot.transport.sinkhorn import BlockedCost, DenseCost, anneal, typical_cost
@@ -26,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 _METHODS = ("auto", "exact", "hierarchical")
 _SAME_MASS = 1e-6  # relative difference of total masses that counts as rounding
 _POOR = 0.01  # relative gap that a user hears of
+_PRUNED = (1e-4, 1e-6, 1e-9)  # entries that are dropped, over the largest of row and column
 _SMALL = 1_000_000  # pairs, up to which the gap is closed further than anyone needs
 
 
@@ -155,6 +157,9 @@ def _solve(
 ) -> tuple[SparsePlan, str]:
     """Choose a solver that regards all pairs, and apply it."""
     costs, a, b = problem.costs, problem.a, problem.b
+    if moved is not None and reg > 0:
+        found = solve_blurred_partial(costs, a, b, moved=moved, eps=reg, kept_mass=kept_mass)
+        return found, "entropic"
     if moved is not None:
         return solve_partial(costs, a, b, moved), "exact"
     if reg > 0:
@@ -170,7 +175,11 @@ def _solve(
     _, psi = anneal(dense, a, b, first=first, last=last, sides=sides)
     tol = 1e-8 if a.numel() * b.numel() <= _SMALL else 1e-6
     solution = solve_exact(costs, a, b, bounds.columns(psi), sides=sides, tol=tol)
-    return prune(solution, costs, a, b, sides=sides, share=1e-4), "exact"
+    for share in _PRUNED:  # at a kink of TV even little mass counts
+        plan = prune(solution, costs, a, b, sides=sides, share=share)
+        if plan.primal - solution.primal <= 10.0 * tol * solution.primal:
+            break
+    return plan, "exact"
 
 
 def _report(coupling: Coupling) -> None:

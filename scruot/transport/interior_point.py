@@ -187,16 +187,19 @@ def solve_on_edges(
     system, limits = NewtonSystem(graph), _Inequalities(graph, cost, sides)
     source, target = sides
     if limits.signs:
-        phi, psi = 0.9 * phi, 0.9 * psi  # strictly within the bounds
-    phi, psi = centre_potentials(phi, psi, a, b, sides)
+        phi, psi = 0.9 * phi, 0.9 * psi  # strictly within the bounds, as costs are positive
+    else:
+        phi, psi = centre_potentials(phi, psi, a, b, sides)
     slack = limits.right - limits.left(phi, psi)
     shift = 0.1 * float(slack[: cost.numel()].median()) + 1e-9 * (1.0 + float(cost.max()))
+    shift = min(shift, 0.1 * source.bound, 0.1 * target.bound)
     phi, psi = phi - 0.5 * shift, psi - 0.5 * shift
     slack = (limits.right - limits.left(phi, psi)).clamp_min(0.5 * shift)
     masses = source.smooth(phi, a)[0].sum() + target.smooth(psi, b)[0].sum()
     plan = (0.5 * float(masses) / float(slack.reciprocal().sum())) / slack
     for iteration in range(max_iterations + 1):
-        phi, psi = centre_potentials(phi, psi, a, b, sides)
+        if not limits.signs:  # the slacks of bounds would change
+            phi, psi = centre_potentials(phi, psi, a, b, sides)
         found = fit_exact(graph, plan[: cost.numel()], a, b, sides)
         primal = primal_value(cost, found, graph.rows(found), graph.cols(found), a, b, sides)
         dual = dual_value(phi, psi, a, b, sides)

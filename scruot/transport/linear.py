@@ -22,7 +22,7 @@ from scruot.transport.graph import EdgeGraph
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
 from scruot.transport.penalties import Sides
 
-__all__ = ["network_simplex", "solve_linear", "solve_partial"]
+__all__ = ["network_simplex", "partial_plan", "solve_linear", "solve_partial"]
 
 Array = NDArray[np.float64]
 
@@ -121,8 +121,21 @@ def solve_partial(costs: CostBlocks, a: Tensor, b: Tensor, moved: float) -> Spar
     row, col, mass = _entries(flow.plan[:-1, :-1], a)
     graph = EdgeGraph.from_pairs(row, col, costs.shape)
     plan = _on_graph(graph, row, col, mass)
-    psi = torch.from_numpy(flow.v[:-1] + flow.u[-1]).to(a.device).clamp_max(0.0)
-    level = -float(flow.u[-1] + flow.v[-1])
+    psi = torch.from_numpy(flow.v[:-1] + flow.u[-1]).to(a.device)
+    return partial_plan(costs, (a, b), (graph, plan), psi, -float(flow.u[-1] + flow.v[-1]), moved)
+
+
+def partial_plan(
+    costs: CostBlocks,
+    masses: tuple[Tensor, Tensor],
+    found: tuple[EdgeGraph, Tensor],
+    psi: Tensor,
+    level: float,
+    moved: float,
+) -> SparsePlan:
+    """Values of a partial plan and of column potentials (at most zero) at a price of moving."""
+    (a, b), (graph, plan) = masses, found
+    psi = psi.clamp_max(0.0)
     priced = price(costs, psi + level, k=0)
     phi, psi = priced.phi.clamp_max(0.0), (priced.psi - level).clamp_max(0.0)
     primal = float((costs.edges(graph.row, graph.col) * plan).sum())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import linprog, minimize
 
-from scruot.transport import Penalty, couple
+from scruot.transport import Penalty, blurred, couple
 
 EXACT = Penalty("exact")
 SMOOTH = ("kl", "chi2", "l2")
@@ -139,6 +139,56 @@ def test_entropic_plans_agree_with_pot(small, reg):
     plan = couple(x, y, a, b, source=kl, target=kl, **options)
     expected = ot.unbalanced.sinkhorn_unbalanced(*arrays, reg, 1.0, stopThr=1e-14, numItermax=10**5)
     np.testing.assert_allclose(plan.to_scipy().toarray(), expected, atol=1e-7 * expected.max())
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_entropic_partial_plans_agree_with_pot(small, share):
+    x, y = small[:2]
+    a, b = (torch.full((len(c),), 1 / len(c), dtype=torch.float64) for c in (x, y))
+    cost = torch.cdist(x, y).square().numpy()
+    # POT's reference is uniform, ours the product of the marginals: the same for equal masses
+    expected = ot.partial.entropic_partial_wasserstein(
+        a.numpy(), b.numpy(), cost, 0.3, m=share, numItermax=10**5, stopThr=1e-12
+    )
+    plan = couple(x, y, a, b, source=EXACT, target=EXACT, moved=share, reg=0.3, kept_mass=1.0)
+    np.testing.assert_allclose(plan.to_scipy().toarray(), expected, atol=3e-5 * expected.max())
+    assert plan.moved == pytest.approx(share, rel=1e-9)
+    assert bool((plan.row_mass <= a * (1 + 1e-9)).all())
+    assert plan.dual <= plan.primal
+
+
+def test_row_blocks_give_the_same_plan(small):
+    x, y, a, b = small
+    for source, target in ((Penalty("kl", 1.0), EXACT), (Penalty("tv", 0.5), Penalty("l2", 1.0))):
+        for reg in (0.0, 0.3):
+            whole, blocks = (
+                couple(x, y, a, b, source=source, target=target, reg=reg, method="exact", **options)
+                for options in ({}, {"max_bytes": 7 * 8 * len(y)})
+            )
+            assert blocks.primal == pytest.approx(whole.primal, rel=1e-7)
+            assert blocks.dual == pytest.approx(whole.dual, rel=1e-7)
+
+
+def test_cut_entries_leave_the_marginals(small):
+    x, y, a, b = small
+    b = b * (a.sum() / b.sum())
+    for source, target in ((EXACT, EXACT), (Penalty("kl", 1.0), Penalty("kl", 1.0))):
+        whole, cut = (
+            couple(x, y, a, b, source=source, target=target, reg=0.3, kept_mass=share)
+            for share in (1.0, 0.95)
+        )
+        assert cut.row.numel() < 0.7 * whole.row.numel()
+        torch.testing.assert_close(cut.row_mass, whole.row_mass, rtol=1e-6, atol=0.0)
+        torch.testing.assert_close(cut.col_mass, whole.col_mass, rtol=1e-6, atol=0.0)
+
+
+def test_a_solve_that_has_not_settled_says_what_to_change(small, caplog, monkeypatch):
+    monkeypatch.setattr(blurred, "_MOST_SWEEPS", 20)
+    x, y, a, b = small
+    with caplog.at_level("WARNING", logger="scruot"):
+        plan = couple(x, y, a, b, source=Penalty("kl", 50.0), target=EXACT, reg=0.003)
+    assert not plan.converged
+    assert "raise reg" in caplog.text
 
 
 @pytest.mark.parametrize(
