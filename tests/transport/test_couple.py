@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import linprog, minimize
 
-from scruot.transport import Penalty, blurred, couple
+from scruot.transport import Penalty, auto_tau, blurred, couple
 
 EXACT = Penalty("exact")
 SMOOTH = ("kl", "chi2", "l2")
@@ -139,6 +139,19 @@ def test_entropic_plans_agree_with_pot(small, reg):
     plan = couple(x, y, a, b, source=kl, target=kl, **options)
     expected = ot.unbalanced.sinkhorn_unbalanced(*arrays, reg, 1.0, stopThr=1e-14, numItermax=10**5)
     np.testing.assert_allclose(plan.to_scipy().toarray(), expected, atol=1e-7 * expected.max())
+
+
+@pytest.mark.parametrize(
+    ("name", "interval"), [("dyngen", 2), ("dyngen", 3), ("emt", 0), ("three-gene", 0)]
+)
+@pytest.mark.parametrize("kind", ["kl", "tv", "chi2"])
+def test_published_data_is_certified(published, name, interval, kind):
+    x, y = published(name)[interval : interval + 2]
+    side = Penalty(kind, auto_tau([x, y]))
+    plan = couple(x, y, torch.ones(len(x)), torch.ones(len(y)), source=side, target=side)
+    assert plan.certified
+    assert plan.converged
+    assert 0 <= plan.gap + 1e-12 <= 1e-4
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
