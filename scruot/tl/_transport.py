@@ -82,7 +82,7 @@ def transport(
     reg
         Entropic regularisation in units of the scaled cost; 0 for the optimal plan itself. Larger
         values blur: see ``effective_targets``. ``"auto"``: 0.05 over an interval of median
-        length, in proportion to the length of others: one noise for all times.
+        length, in proportion to the length of others: one noise for all times; 0 for ``"partial"``.
     relaxed
         With ``"semi_relaxed"``: the side that may depart, ``"source"`` or ``"target"``.
     moved

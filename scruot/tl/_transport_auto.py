@@ -46,7 +46,7 @@ def resolve(snapshots: Snapshots, params: TransportParams) -> Settings:
     """Return the penalties and regularisations that parameters ask for."""
     scale = cost_scale(snapshots)
     durations = np.asarray(snapshots.durations)
-    if params.method == "partial":
+    if params.method == "partial" and params.reg == "auto":
         regs = np.zeros_like(durations)
     elif params.reg == "auto":
         regs = BLUR * durations / np.median(durations)

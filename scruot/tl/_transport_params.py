@@ -19,7 +19,7 @@ USED = {
     "balanced": ("reg", "kept_mass"),
     "unbalanced": ("penalty", "tau", "reg", "kept_mass"),
     "semi_relaxed": ("penalty", "tau", "reg", "kept_mass", "relaxed"),
-    "partial": ("moved",),
+    "partial": ("moved", "reg", "kept_mass"),
     "wfr": ("delta",),
 }
 ITERATIONS = 3  # with a growth prior, as in Waddington-OT

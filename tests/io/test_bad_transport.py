@@ -64,12 +64,6 @@ CALLS = [
         r"penalty='tv' with method='bal",
     ),
     (nothing, {"method": "wfr", "reg": 0.1}, ValueError, r"reg=0.1 with method='wfr'"),
-    (
-        nothing,
-        {"method": "partial", "moved": 0.5, "reg": 0.1},
-        ValueError,
-        r"reg=0.1 with method='p",
-    ),
     (nothing, {"delta": 1.0}, ValueError, r"delta=1.0 with method='unbalanced'.*\['wfr'\]"),
     (nothing, {"method": "wfr", "delta": 0}, ValueError, r"delta=0; expected a positive number or"),
     (nothing, {"relaxed": "target"}, ValueError, r"relaxed='target' with method='unbalanced'"),

@@ -195,16 +195,18 @@ def test_semi_relaxed_transport_keeps_one_side(genes, relaxed, exact):
     assert np.abs(free / prescribed[1 - exact] - 1).max() > 0.05
 
 
-def test_partial_transport_moves_a_share(genes):
-    found = solved(genes, "partial", moved=0.7)
+@pytest.mark.parametrize("reg", ["auto", 0.05])
+def test_partial_transport_moves_a_share(genes, reg):
+    found = solved(genes, "partial", moved=0.7, reg=reg)
     for k, matrix in enumerate(found.couplings):
         rows, cols = margins(matrix)
         total = found.mass[k + 1].sum()
-        assert matrix.sum() == pytest.approx(0.7 * total)
-        assert (rows <= found.mass[k] * total / found.mass[k].sum() * (1 + 1e-9)).all()
-        assert (cols <= found.mass[k + 1] * (1 + 1e-9)).all()
-    assert found.quality["unexplained"].tolist() == pytest.approx([0.3, 0.3])
-    assert found.quality["childless"].min() > 0
+        assert matrix.sum() == pytest.approx(0.7 * total, rel=1e-6)
+        assert (rows <= found.mass[k] * total / found.mass[k].sum() * (1 + 1e-6)).all()
+        assert (cols <= found.mass[k + 1] * (1 + 1e-6)).all()
+    assert found.quality["unexplained"].tolist() == pytest.approx([0.3, 0.3], abs=1e-6)
+    # without a blur some cells do not move at all
+    assert (found.quality["childless"].min() > 0) == (reg == "auto")
 
 
 @pytest.mark.parametrize("penalty", ["kl", "l2", "tv", "chi2"])
