@@ -72,6 +72,11 @@ class Slots:
         """``obs`` column: learned potential."""
         return f"{self._prefix}potential"
 
+    @property
+    def log_density(self) -> str:
+        """``obs`` column: logarithm of the learned density."""
+        return f"{self._prefix}log_density"
+
     def velocity(self, basis: str) -> str:
         """``obsm`` key: velocity in a basis."""
         return f"{self._prefix}velocity_{basis}"

@@ -32,8 +32,8 @@ def dynamics(adata: AnnData, key: str | None = None, *, device: str = "cpu") -> 
     Returns
     -------
     The model: ``.velocity(t, x)``, ``.drift(t, x)``, ``.growth(t, x)``, ``.score(t, x)``,
-    ``.potential(t, x)`` and ``.simulate(x0, times)``, in the units of the representation
-    and of the user's time. NumPy arrays give NumPy arrays, tensors give tensors.
+    ``.potential(t, x)``, ``.log_density(t, x)`` and ``.simulate(x0, times)``, in the units of the
+    representation and of the user's time. NumPy arrays give NumPy arrays, tensors give tensors.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from scruot.solvers.params import make_params
 from scruot.solvers.run import fit_snapshots
 from tests._fake_device import SUPPORTED, fake_device
 
-QUANTITIES = {"velocity", "drift", "growth", "score", "potential"}
+QUANTITIES = {"velocity", "drift", "growth", "score", "potential", "log_density"}
 METHODS = pytest.mark.parametrize("method", solvers.names())
 PARAMETERS = pytest.mark.parametrize(
     ("method", "parameter"),
@@ -83,6 +83,7 @@ def test_shapes_and_kinds(method, fitted):
     assert np.isfinite(everything(adata)).all()
     assert ("drift_pca" in adata.obsm) == ("score_pca" in adata.obsm) == model.stochastic
     assert ("potential" in adata.obs) == ("potential" in model.learns)
+    assert ("log_density" in adata.obs) == ("log_density" in model.learns)
     assert model.stochastic == solvers.describe(method)["stochastic"]
     assert model.method == method
     assert model.times == (1.0, 2.0, 4.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 import numpy as np
@@ -135,6 +136,15 @@ class Dynamics:
         """Return the learned potential, shape (n,)."""
         self._require("potential")
         return self._evaluate("potential", t, x)
+
+    def log_density(self, t: float | Array, x: Array) -> Array:
+        """Return the logarithm of the learned density, shape (n,).
+
+        The density integrates to the population, in units of the first observed one, at every
+        time; ``-log_density`` is a landscape whose levels can be compared between times.
+        """
+        self._require("log_density")
+        return self._evaluate("log_density", t, x)
 
     def spread(self, quantity: str, t: float | Array, x: Array) -> Array:
         """Return the standard deviation of a quantity over the ensemble's members."""
@@ -278,6 +288,9 @@ class Dynamics:
                 out = self._derived(times[rows], states[rows], (quantity,), spread=spread)
                 parts.append(out[quantity])
         value = torch.cat(parts) * self.scale.factor(quantity)
+        if quantity == "log_density" and not spread:
+            # a density per volume of the user's unit
+            value = value - self.dim * math.log(self.scale.length)
         if isinstance(x, Tensor):
             return value.to(x.device)
         return value.cpu().numpy()

@@ -50,6 +50,16 @@ class Noise:
         s = ((t - knots[k]) / (knots[k + 1] - knots[k])).clamp(0, 1)
         return profile[k] + s * (profile[k + 1] - profile[k])
 
+    def slope(self, t: Tensor) -> Tensor:
+        """Return the derivative in time of the profile at times ``t`` (n,)."""
+        if not self.profile:
+            return torch.zeros_like(t)
+        knots, profile = (
+            torch.tensor(v, dtype=t.dtype, device=t.device) for v in (self.knots, self.profile)
+        )
+        k = torch.bucketize(t.contiguous(), knots[1:-1].contiguous(), right=True)
+        return (profile.diff() / knots.diff())[k]
+
     def at(self, t: Tensor, x: Tensor) -> Tensor:
         """Return the noise at times ``t`` (n,) for states ``x`` (n, d), shape (n, d)."""
         return self.factor(t)[:, None] * self.levels(x)

@@ -139,5 +139,6 @@ class Scale:
             "drift": self.length / self.time,
             "growth": 1.0 / self.time,
             "score": 1.0 / self.length,
+            "log_density": 1.0,
             "potential": self.length**2 / self.time,
         }[quantity]

@@ -157,6 +157,8 @@ def evaluate_at_cells(
         obsm[slots.score(basis)] = dynamics.score(time, x)
     if "potential" in dynamics.learns:
         obs[slots.potential] = dynamics.potential(time, x)
+    if "log_density" in dynamics.learns:
+        obs[slots.log_density] = dynamics.log_density(time, x)
     if dynamics.n_models > 1:
         obsm[slots.velocity_std(basis)] = dynamics.spread("velocity", time, x)
         obs[slots.growth_std] = dynamics.spread("growth", time, x)
@@ -223,7 +225,7 @@ def write_fit(
         for name in (kind(basis) for kind in kinds):
             if name not in obsm and name in adata.obsm:
                 del adata.obsm[name]
-    for name in (slots.potential, slots.growth_std, slots.holdout):
+    for name in (slots.potential, slots.log_density, slots.growth_std, slots.holdout):
         if name not in obs and name in adata.obs:
             del adata.obs[name]
     for name, matrix in obsm.items():

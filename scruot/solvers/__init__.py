@@ -10,13 +10,14 @@ import dataclasses
 from typing import Any
 
 from scruot._messages import unknown
+from scruot.solvers.deepruot import DEEPRUOT
 from scruot.solvers.problem import Solver
 from scruot.solvers.wfr import WFR
 from scruot.solvers.wfrfm import WFRFM
 
 __all__ = ["cite", "describe", "get", "names"]
 
-_SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (WFRFM, WFR)}
+_SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (WFRFM, WFR, DEEPRUOT)}
 
 
 def names() -> list[str]:

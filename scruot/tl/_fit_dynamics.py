@@ -109,7 +109,7 @@ def fit_dynamics(
         Growth rate of each cell at its own time, per unit time.
     ``adata.obsm["drift_<basis>"]``, ``adata.obsm["score_<basis>"]``
         For stochastic methods.
-    ``adata.obs["potential"]``
+    ``adata.obs["potential"]``, ``adata.obs["log_density"]``
         For methods that learn one.
     ``adata.obsm["velocity_std_<basis>"]``, ``adata.obs["growth_std"]``
         Spread over the ensemble, with ``n_models >= 2``.
@@ -211,7 +211,12 @@ def _whole(name: str, value: Any, *, least: int) -> int:
 def _check_columns(names: Slots, time_key: str, mass: Mass) -> None:
     """Refuse to read a column that the fit replaces: later steps would read the result."""
     for what, column in (("time_key", time_key), ("mass", mass)):
-        if isinstance(column, str) and column in (names.growth, names.growth_std, names.potential):
+        if isinstance(column, str) and column in (
+            names.growth,
+            names.growth_std,
+            names.potential,
+            names.log_density,
+        ):
             msg = (
                 f"Found {what}={column!r}, a column that the fit writes; rename it, or give "
                 "key_added so that the fit writes others."

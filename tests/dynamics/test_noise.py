@@ -130,3 +130,14 @@ def test_model_with_a_profile_is_stored_and_rebuilt():
     old = from_arrays(solver, json.dumps(spec), weights, torch.device("cpu"))
     assert old.sigma_profile == ()
     assert old.learns == solver.learns
+
+
+def test_slope_is_the_derivative_of_the_profile():
+    noise = Noise(0.1, (1.0, 3.0, 2.0), (0.0, 1.0, 3.0))
+    t = torch.tensor([0.2, 0.9, 1.5, 2.9], dtype=torch.float64)
+    h = 1e-4
+    torch.testing.assert_close(
+        noise.slope(t), (noise.factor(t + h) - noise.factor(t - h)) / (2 * h)
+    )
+    assert noise.slope(t).tolist() == pytest.approx([2.0, 2.0, -0.5, -0.5])
+    assert float(Noise(0.1).slope(t).abs().max()) == 0

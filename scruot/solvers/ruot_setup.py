@@ -1,0 +1,191 @@
+"""What DeepRUOT starts from: units, couplings, bridges and untrained networks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scruot.dynamics.noise import Noise
+from scruot.dynamics.snapshots import Snapshots
+from scruot.geometry.blob_bridge import BlobBridge
+from scruot.geometry.neighbours import nearest_distance, typical_spacing
+from scruot.solvers.problem import Problem
+from scruot.solvers.ruot_field import RUOTField
+from scruot.solvers.ruot_losses import Densities
+from scruot.solvers.weighted_bridges import WeightedBridges
+from scruot.transport import Coupling, auto_delta, wfr_coupling
+
+logger = logging.getLogger(__name__)
+
+# noise in units of the cells' spread and of the root of the mean interval
+_SIGMA = 0.1
+# smallest blur in units of the noise of a mean interval: at the observed times the drift pulls
+# noise back at the rate (sigma / blur)^2, which the step of a simulation has to resolve
+_LEAST_BLUR = 0.1
+# length that leaves growth no part, in units of the cells' spread
+_BALANCED = 300.0
+# blur of the couplings, in units of a typical best cost, below which they are exact
+_EXACT = 0.3
+
+
+@dataclass(frozen=True)
+class Units:
+    """Lengths and noise in scaled units.
+
+    Parameters
+    ----------
+    noise
+        Noise at all times.
+    alpha
+        Price of growth, a squared length.
+    delta
+        Length of the couplings: the root of ``2 alpha``.
+    blur
+        Standard deviation by which the observed clouds are blurred.
+    """
+
+    noise: Noise
+    alpha: float
+    delta: float
+    blur: float
+
+    def variance(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``sigma^2`` and its derivative in time at times ``t`` (n,)."""
+        level, factor = float(self.noise.sigma), self.noise.factor(t)  # type: ignore[arg-type]
+        return level**2 * factor**2, 2 * level**2 * factor * self.noise.slope(t)
+
+    def noise_at_ends(self) -> tuple[float, float]:
+        """Return the noise at the first and at the last time."""
+        level, profile = float(self.noise.sigma), self.noise.profile or (1.0,)  # type: ignore[arg-type]
+        return level * profile[0], level * profile[-1]
+
+
+def scaled_units(params: Any, problem: Problem, clouds: Snapshots) -> Units:
+    """Return what the parameters are in scaled units, with their automatic values."""
+    length, unit = problem.scale.length, problem.scale.length / math.sqrt(problem.scale.time)
+    sigma = _SIGMA if isinstance(params.sigma, str) else params.sigma / unit
+    last = sigma if isinstance(params.sigma_end, str) else params.sigma_end / unit
+    level = max(sigma, last)
+    profile: tuple[float, ...] = ()
+    if last != sigma:
+        span = clouds.times[-1]
+        profile = tuple((sigma + (last - sigma) * t / span) / level for t in clouds.times)
+    delta = (
+        auto_delta(clouds.x)
+        if isinstance(params.alpha, str)
+        else math.sqrt(2 * params.alpha) / length
+    )
+    spacing = typical_spacing(clouds.x) / math.sqrt(2 * clouds.dim)
+    blur = (
+        max(spacing, _LEAST_BLUR * level, 1e-3)
+        if isinstance(params.blur, str)
+        else params.blur / length
+    )
+    noise = Noise(level, profile, clouds.times)
+    return Units(noise, delta**2 / 2, delta if params.growth else _BALANCED, blur)
+
+
+def couple(clouds: Snapshots, units: Units, method: str, random_state: int) -> list[Coupling]:
+    """Return the couplings, blurred as the noise of each interval blurs them.
+
+    Noise of variance ``sigma^2`` over a duration ``T`` adds ``sigma^2 KL`` to half the squared
+    distance over ``T``, which in the cost of the coupling, ``|x - y|^2 / (4 delta^2)`` for short
+    ways, is ``sigma^2 T / (2 delta^2) KL``.
+    """
+    plans = []
+    for k in range(len(clouds.durations)):
+        x0, x1 = clouds.x[k], clouds.x[k + 1]
+        near = torch.cat([nearest_distance(x0, x1), nearest_distance(x1, x0)]).cpu().double()
+        near = near[near < math.pi * units.delta]
+        typical = (
+            float((-2 * torch.cos(near / (2 * units.delta)).log()).median()) if len(near) else 0
+        )
+        wanted = mean_variance(units, clouds, k) * clouds.durations[k] / (2 * units.delta**2)
+        blur = wanted / typical if typical > 0 else 0.0
+        plans.append(
+            wfr_coupling(
+                x0,
+                x1,
+                clouds.weights[k],
+                clouds.weights[k + 1],
+                units.delta,
+                blur=blur if blur > _EXACT else 0.0,
+                method=method,
+                random_state=random_state,
+            )
+        )
+    return plans
+
+
+def mean_variance(units: Units, clouds: Snapshots, interval: int) -> float:
+    """Return the mean of ``sigma^2`` at both ends of an interval."""
+    ends = torch.tensor(clouds.times[interval : interval + 2], dtype=torch.float64)
+    return float(units.variance(ends)[0].mean())
+
+
+def blob_bridges(clouds: Snapshots, units: Units) -> list[BlobBridge]:
+    """Return the bridge of every interval, its noise linear between both ends."""
+    times = torch.tensor(clouds.times, dtype=torch.float64)
+    variance = units.variance(times)[0].tolist()
+    return [
+        BlobBridge(units.blur, variance[k], (variance[k + 1] - variance[k]) / duration, duration)
+        for k, duration in enumerate(clouds.durations)
+    ]
+
+
+def make_field(
+    params: Any,
+    clouds: Snapshots,
+    blur: float,
+    generator: torch.Generator,
+    device: torch.device,
+) -> RUOTField:
+    """Return untrained networks."""
+    shared = {
+        "dim": clouds.dim,
+        "width": params.width,
+        "depth": params.depth,
+        "span": clouds.times[-1],
+        # enough to bend at every snapshot
+        "n_frequencies": max(4, len(clouds.durations)),
+    }
+    heads = {"velocity": clouds.dim, "growth": 1} if params.growth else {"velocity": clouds.dim}
+    return RUOTField(
+        {**shared, "heads": heads, "knots": clouds.times},
+        {**shared, "heads": {"potential": 1}},
+        _variances(clouds, blur),
+        generator=generator,
+        device=device,
+    )
+
+
+def _variances(clouds: Snapshots, blur: float) -> list[float]:
+    """Return the variances about zero of all cells, each snapshot counting the same."""
+    squares = [
+        (w / w.sum()) @ x.to(w.dtype).square()
+        for x, w in zip(clouds.x, clouds.weights, strict=True)
+    ]
+    mean: list[float] = (torch.stack(squares).mean(0) + blur**2).tolist()
+    return mean
+
+
+def scale_outputs(
+    field: RUOTField, bridges: WeightedBridges, densities: Densities, generator: torch.Generator
+) -> None:
+    """Give the networks the mean and spread of what they are to learn."""
+    batch = bridges.draw(16_384, generator)
+    weight = (batch.weight / batch.weight.sum())[:, None]
+    for name, target in (("velocity", batch.velocity), ("growth", batch.growth[:, None])):
+        if name in field.flow.names:
+            mean = (weight * target).sum(0)
+            spread = (weight * (target - mean) ** 2).mean(1).sum().sqrt()
+            # identical snapshots have targets that are all zero
+            field.flow.set_output_scale(name, mean, spread.clamp_min(1e-6))
+    known = densities.draw(4096, generator)
+    level = known.value - field.background(known.x)
+    field.density.set_output_scale("potential", level.mean()[None], level.std().clamp_min(1.0))
