@@ -157,6 +157,14 @@ def _solve(
 ) -> tuple[SparsePlan, str]:
     """Choose a solver that regards all pairs, and apply it."""
     costs, a, b = problem.costs, problem.a, problem.b
+    linear = moved is not None or all(side.exact or side.kind == "tv" for side in sides)
+    if linear and reg == 0 and not costs.whole:
+        other = "reg > 0" if moved is not None else "method='hierarchical'"
+        msg = (
+            f"Found {costs.shape[0]} and {costs.shape[1]} cells, whose cost matrix exceeds "
+            f"max_bytes; this linear programme needs all of it. Raise max_bytes, or use {other}."
+        )
+        raise ValueError(msg)
     if moved is not None and reg > 0:
         found = solve_blurred_partial(costs, a, b, moved=moved, eps=reg, kept_mass=kept_mass)
         return found, "entropic"
@@ -165,7 +173,7 @@ def _solve(
     if reg > 0:
         found = solve_blurred(costs, a, b, eps=reg, kept_mass=kept_mass, sides=sides)
         return found, "entropic"
-    if all(side.exact or side.kind == "tv" for side in sides):
+    if linear:
         return solve_linear(costs, a, b, sides), "exact"
     bounds = sides.bounds(a, b)
     costs = costs.capped(1.01 * bounds.cost)

@@ -222,6 +222,15 @@ def test_bad_input_has_one_clear_message(small, change, message):
         couple(*small, **options)
 
 
+def test_linear_programmes_need_their_whole_matrix(small):
+    x, y, a, b = small
+    options = {"source": EXACT, "target": EXACT, "max_bytes": 1000}
+    with pytest.raises(ValueError, match="Raise max_bytes, or use reg > 0"):
+        couple(x, y, a, b, moved=1.0, **options)
+    with pytest.raises(ValueError, match="or use method='hierarchical'"):
+        couple(x, y, a, b * (a.sum() / b.sum()), method="exact", **options)
+
+
 def test_bad_penalties_are_refused(small):
     with pytest.raises(ValueError, match="Did you mean 'kl'"):
         Penalty("kll", 1.0)
