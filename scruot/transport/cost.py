@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CostBlocks", "wfr_cost"]
 
+_SLICE = 1_000_000  # coordinates of listed pairs that are held at once
 _CACHED_BYTES = 2**23  # blocks that stay in a processor's cache are twice as fast as larger ones
 
 
@@ -90,11 +91,14 @@ def tangent_at(cost: Tensor, delta: float) -> tuple[Tensor, Tensor]:
 
 def edge_cost(x: Tensor, y: Tensor, row: Tensor, col: Tensor, delta: float) -> Tensor:
     """Cost of listed pairs, from coordinate differences (no cancellation), in slices."""
-    step = max(1, 4_000_000 // max(1, x.shape[1]))
-    squares = [
-        (x[i] - y[j]).square().sum(1) for i, j in zip(row.split(step), col.split(step), strict=True)
-    ]
-    return cost_of_squares(torch.cat(squares), delta) if squares else x.new_zeros(0)
+    # allocated beforehand: small tensors that outlive a block fragment the heap
+    square = x.new_empty(row.numel())
+    step = max(1, _SLICE // max(1, x.shape[1]))
+    for start in range(0, row.numel(), step):
+        part = slice(start, start + step)
+        difference = x[row[part]].sub_(y[col[part]])
+        torch.sum(difference.square_(), 1, out=square[part])
+    return cost_of_squares(square, delta)
 
 
 class CostBlocks:
