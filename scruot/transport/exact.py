@@ -120,14 +120,17 @@ def sparsify(
     by_col[turn] = _largest_share(plan[turn], graph.col[turn], cols, graph.col_counts, share)
     keep = by_col | _largest_share(plan, graph.row, rows, graph.row_counts, share)
     graph, plan = EdgeGraph(graph.row[keep], graph.col[keep], graph.shape), plan[keep]
+    # scaling factors of rows and columns instead of the plan itself: two products per round
+    times, times_turned = graph.products(plan)
+    left, right, used = torch.ones_like(rows), torch.ones_like(cols), graph.row_counts > 0
     for _ in range(_MOST_FITS):
-        by_cols = cols / graph.cols(plan).clamp_min(1e-300)
-        plan = plan * by_cols[graph.col]
-        by_rows = rows / graph.rows(plan).clamp_min(1e-300)
-        plan = plan * by_rows[graph.row]
-        if float((by_rows[graph.row] - 1.0).abs().max()) < 1e-9:
+        right = cols / times_turned(left).clamp_min(1e-300)
+        fitted = rows / times(right).clamp_min(1e-300)
+        change = torch.where(used, fitted / left - 1.0, 0.0).abs().max()
+        left = fitted
+        if float(change) < 1e-9:
             break
-    return graph, plan
+    return graph, plan * left[graph.row] * right[graph.col]
 
 
 def _largest_share(
@@ -135,8 +138,8 @@ def _largest_share(
 ) -> Tensor:
     """Mask of the fewest values of each (contiguous) group that hold ``share`` of its sum."""
     part = value / total[group].clamp_min(1e-300)
-    order = torch.argsort(part, descending=True, stable=True)
-    order = order[torch.argsort(group[order], stable=True)]
+    # one sort: by group, and in a group from the largest part to the smallest
+    order = torch.argsort(group - 0.5 * part.clamp_max(1.0), stable=True)
     running = torch.cumsum(part[order], 0)
     ends = torch.cumsum(counts, 0)
     before = torch.cat([running.new_zeros(1), running])[(ends - counts)[group]]
