@@ -10,14 +10,20 @@ import dataclasses
 from typing import Any
 
 from scruot._messages import unknown
+from scruot.solvers.crufm import CRUFM
 from scruot.solvers.deepruot import DEEPRUOT
+from scruot.solvers.otcfm import OTCFM
 from scruot.solvers.problem import Solver
+from scruot.solvers.sf2m import SF2M
+from scruot.solvers.uotfm import UOTFM
+from scruot.solvers.vgfm import VGFM
 from scruot.solvers.wfr import WFR
 from scruot.solvers.wfrfm import WFRFM
 
 __all__ = ["cite", "describe", "get", "names"]
 
-_SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (WFRFM, WFR, DEEPRUOT)}
+_ALL = (WFRFM, WFR, UOTFM, VGFM, CRUFM, OTCFM, SF2M, DEEPRUOT)
+_SOLVERS: dict[str, Solver] = {solver.name: solver for solver in _ALL}
 
 
 def names() -> list[str]:
