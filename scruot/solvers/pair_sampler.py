@@ -18,7 +18,8 @@ class Batch(NamedTuple):
 
     ``weight`` (n,) is the mass of the path; ``targets`` has a quantity's value, (n, d) or (n,);
     ``precision`` has, for some, a factor (n,) on its squared error that depends on time alone and
-    so changes the noise of the regression, not its minimiser.
+    so changes the noise of the regression, not its minimiser. The velocity is that of the path's
+    mean; where the path spreads, ``spreading`` (n,) times minus the score has to be added.
     """
 
     t: Tensor
@@ -26,6 +27,7 @@ class Batch(NamedTuple):
     weight: Tensor
     targets: dict[str, Tensor]
     precision: dict[str, Tensor]
+    spreading: Tensor
 
 
 class PairSampler:
@@ -83,14 +85,18 @@ class PairSampler:
         pairs = self.pairs
         distance = torch.linalg.vector_norm(pairs.cells[pairs.j] - pairs.cells[pairs.i], dim=1)
         self.mean_weight = self._means(p, path.mean_mass(distance, pairs.m0, pairs.m1))
-        # root mean square, per coordinate, of all displacements per time
-        speeds = distance / self.duration[pairs.interval]
-        self.speed = float(((p * speeds**2).sum() / p.sum() / snapshots.dim).sqrt())
 
     def _means(self, p: Tensor, values: Tensor) -> Tensor:
         """Return the mean of every interval."""
         parts = zip(p.split(self.pairs.sizes), values.split(self.pairs.sizes), strict=True)
         return torch.stack([(q * v).sum() / q.sum() for q, v in parts]).float()
+
+    def mean_variance(self) -> float:
+        """Return what paths and noise add to the variance of the cells, averaged over time."""
+        s = torch.linspace(0, 1, 33, device=self.duration.device)
+        x, m = s[:, None], torch.ones_like(s)
+        duration = self.duration.mean().expand(len(s))
+        return float(self.path.at(s, x, x, m, m, duration).variance.mean()) + self.noise**2
 
     def draw(self, n: int, generator: torch.Generator) -> Batch:
         """Draw ``n`` points: pairs and times each by stratified sampling."""
@@ -122,18 +128,13 @@ class PairSampler:
         }
         precision: dict[str, Tensor] = {}
         if drawn is not None and "score" in self.quantities:
-            # x = mean + deviation e: where the deviation widens, e moves the point
-            widening = point.spreading / (2 * deviation * duration)
-            targets["velocity"] = targets["velocity"] + widening[:, None] * drawn
             targets["score"] = -drawn / deviation[:, None]
-            precision = {
-                "velocity": 1 / (1 + (widening / self.speed) ** 2),
-                "score": deviation**2,
-            }
+            precision["score"] = deviation**2
         return Batch(
             t=self.start[interval] + s * duration,
             x=x,
             weight=point.mass / self.mean_weight[interval],
             targets={name: targets[name] for name in self.quantities},
             precision=precision,
+            spreading=point.spreading / (2 * duration),
         )

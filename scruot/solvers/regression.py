@@ -17,6 +17,7 @@ from scruot.solvers.pair_sampler import PairSampler
 from scruot.solvers.params import param
 from scruot.solvers.populations import match_populations
 from scruot.solvers.problem import Problem
+from scruot.solvers.score_field import ScoreField
 from scruot.solvers.validation import simulation_error, split_cells
 
 _SCALARS = ("growth",)
@@ -101,11 +102,15 @@ def regress(
     params: TrainingParams = problem.params
     generator = make_generator(problem.device, problem.random_state)
     field = make_field(clouds, sampler.quantities, params, generator, problem.device)
-    scale_outputs(field, sampler, generator)
+    units = scale_outputs(field, sampler, generator)
+    if isinstance(field, ScoreField):
+        # the spread of the targets is mostly noise, and no measure of the score itself
+        field.set_moments(clouds, sampler.noise)
+        field.set_score_scale(clouds, sampler.mean_variance())
     kappa = params.kappa if isinstance(params, GrowthParams) else 1.0
 
     def loss(rng: torch.Generator) -> dict[str, Tensor]:
-        return regression_loss(field, sampler, params.batch_size, {"growth": kappa}, rng)
+        return regression_loss(field, sampler, params.batch_size, units, {"growth": kappa}, rng)
 
     schedule = Schedule(
         steps=params.steps,
@@ -126,7 +131,8 @@ def regress(
         progress=problem.progress,
         label=problem.label,
     )
-    if isinstance(params, GrowthParams) and params.match_mass:
+    grows = "growth" in sampler.quantities
+    if grows and isinstance(params, GrowthParams) and params.match_mass:
         match_populations(field, clouds)
     history = dict(state.history)
     if left_out is not None:
@@ -139,15 +145,23 @@ def regression_loss(
     field: Field,
     sampler: PairSampler,
     batch_size: int,
+    units: Mapping[str, Tensor],
     factors: Mapping[str, float],
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Return the weighted squared error of every quantity, in units of its targets' spread."""
+    """Return the weighted squared error of every quantity, in the given units, and their sum."""
     batch = sampler.draw(batch_size, generator)
     out = field(batch.t, batch.x)
+    targets = dict(batch.targets)
+    if "score" in out and "velocity" in targets:
+        # A point at mean + deviation e moves with e as well. That part of its velocity is, on
+        # average, minus spreading times the score; the network's own estimate of it replaces
+        # e, and with it the largest noise of the regression.
+        spread = batch.spreading[:, None] * out["score"].detach()
+        targets["velocity"] = targets["velocity"] - spread
     terms = {}
-    for name, target in batch.targets.items():
-        error = ((out[name] - target) / field.get_buffer(f"{name}_spread")).square()
+    for name, target in targets.items():
+        error = ((out[name] - target) / units[name]).square()
         weight = batch.weight * batch.precision.get(name, 1.0)
         terms[name] = (weight * (error if name in _SCALARS else error.mean(1))).mean()
     total = sum((factors.get(name, 1.0) * term for name, term in terms.items()), start=0.0)
@@ -162,7 +176,8 @@ def make_field(
     device: torch.device,
 ) -> Field:
     """Return an untrained network of the quantities."""
-    return Field(
+    kind = ScoreField if "score" in quantities else Field
+    return kind(
         clouds.dim,
         {name: 1 if name in _SCALARS else clouds.dim for name in quantities},
         width=params.width,
@@ -176,8 +191,11 @@ def make_field(
     )
 
 
-def scale_outputs(field: Field, sampler: PairSampler, generator: torch.Generator) -> None:
-    """Set the mean and spread of every output to those of its targets."""
+def scale_outputs(
+    field: Field, sampler: PairSampler, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Set the mean and spread of every output to those of its targets, and return the spreads."""
+    units = {}
     batch = sampler.draw(16_384, generator)
     for name, target in batch.targets.items():
         weight = batch.weight * batch.precision.get(name, 1.0)
@@ -186,7 +204,9 @@ def scale_outputs(field: Field, sampler: PairSampler, generator: torch.Generator
         mean = (weight * target).sum(0)
         spread = (weight * (target - mean) ** 2).mean(1).sum().sqrt()
         # identical snapshots have targets that are all zero
-        field.set_output_scale(name, mean, spread.clamp_min(1e-6))
+        units[name] = spread.clamp_min(1e-6)
+        field.set_output_scale(name, mean, units[name])
+    return units
 
 
 def build(config: Mapping[str, Any]) -> Field:

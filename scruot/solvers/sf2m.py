@@ -14,9 +14,11 @@ from scruot.geometry import Bridge
 from scruot.solvers.diffusion import diffusion, regularisations, scaled_diffusion
 from scruot.solvers.lengths import path_noise, scaled_noise
 from scruot.solvers.pair_sampler import PairSampler
+from scruot.solvers.params import param
 from scruot.solvers.plans import EXACT, gap_of, squared_couplings
 from scruot.solvers.problem import Fit, Problem, Solver
-from scruot.solvers.regression import TrainingParams, build, kept_cells, regress
+from scruot.solvers.regression import TrainingParams, kept_cells, regress
+from scruot.solvers.score_field import build
 from scruot.transport import pairs
 
 _REFERENCE = (
@@ -42,6 +44,8 @@ class SF2MParams(TrainingParams):
         "standard deviation, per coordinate, of noise added to the bridges, which makes the score "
         "at the snapshots themselves finite"
     )
+    steps: int = param(1200, "optimiser steps", low=1)
+    learning_rate: float = param(0.05, "peak learning rate", above=0.0)
 
 
 def fit(problem: Problem) -> Fit:
