@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,8 +19,7 @@ class Batch(NamedTuple):
 
     ``weight`` (n,) is the mass of the path; ``targets`` has a quantity's value, (n, d) or (n,);
     ``precision`` has, for some, a factor (n,) on its squared error that depends on time alone and
-    so changes the noise of the regression, not its minimiser. The velocity is that of the path's
-    mean; where the path spreads, ``spreading`` (n,) times minus the score has to be added.
+    so changes the noise of the regression, not its minimiser.
     """
 
     t: Tensor
@@ -27,7 +27,6 @@ class Batch(NamedTuple):
     weight: Tensor
     targets: dict[str, Tensor]
     precision: dict[str, Tensor]
-    spreading: Tensor
 
 
 class PairSampler:
@@ -50,8 +49,6 @@ class PairSampler:
         smooths the law of the cells.
     quantities
         What to draw targets of: ``"velocity"``, ``"growth"``, ``"score"``.
-    growth
-        Log ratio of the masses of each pair, per interval, in place of the path's own.
     """
 
     def __init__(
@@ -62,11 +59,9 @@ class PairSampler:
         noise: float,
         *,
         quantities: tuple[str, ...] = ("velocity", "growth"),
-        growth: list[Tensor] | None = None,
     ) -> None:
         self.path, self.noise, self.quantities = path, noise, quantities
         self.pairs = JoinedPairs(snapshots, tables)
-        self.growth = None if growth is None else torch.cat(growth).float()
         device = self.pairs.cells.device
         self.start = torch.tensor(snapshots.times[:-1], device=device)
         self.duration = torch.tensor(snapshots.durations, device=device)
@@ -85,6 +80,12 @@ class PairSampler:
         pairs = self.pairs
         distance = torch.linalg.vector_norm(pairs.cells[pairs.j] - pairs.cells[pairs.i], dim=1)
         self.mean_weight = self._means(p, path.mean_mass(distance, pairs.m0, pairs.m1))
+        # root mean square, per coordinate, of displacements per time; where nothing moves, of
+        # what the noise alone moves
+        speeds = distance / self.duration[pairs.interval]
+        mean_square = float((p * speeds**2).sum() / p.sum()) / snapshots.dim
+        spread = self.mean_variance() / float(self.duration.mean()) ** 2
+        self.speed = math.sqrt(mean_square + 0.01 * spread)
 
     def _means(self, p: Tensor, values: Tensor) -> Tensor:
         """Return the mean of every interval."""
@@ -124,11 +125,15 @@ class PairSampler:
             x = x + deviation[:, None] * drawn
         targets = {
             "velocity": point.velocity / duration[:, None],
-            "growth": (point.growth if self.growth is None else self.growth[pair]) / duration,
+            "growth": point.growth / duration,
         }
         precision: dict[str, Tensor] = {}
         if drawn is not None and "score" in self.quantities:
+            # x = mean + deviation e: where the deviation widens, e moves the point
+            widening = point.spreading / (2 * deviation * duration)
+            targets["velocity"] = targets["velocity"] + widening[:, None] * drawn
             targets["score"] = -drawn / deviation[:, None]
+            precision["velocity"] = 1 / (1 + (widening / self.speed) ** 2)
             precision["score"] = deviation**2
         return Batch(
             t=self.start[interval] + s * duration,
@@ -136,5 +141,4 @@ class PairSampler:
             weight=point.mass / self.mean_weight[interval],
             targets={name: targets[name] for name in self.quantities},
             precision=precision,
-            spreading=point.spreading / (2 * duration),
         )

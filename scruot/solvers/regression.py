@@ -152,15 +152,8 @@ def regression_loss(
     """Return the weighted squared error of every quantity, in the given units, and their sum."""
     batch = sampler.draw(batch_size, generator)
     out = field(batch.t, batch.x)
-    targets = dict(batch.targets)
-    if "score" in out and "velocity" in targets:
-        # A point at mean + deviation e moves with e as well. That part of its velocity is, on
-        # average, minus spreading times the score; the network's own estimate of it replaces
-        # e, and with it the largest noise of the regression.
-        spread = batch.spreading[:, None] * out["score"].detach()
-        targets["velocity"] = targets["velocity"] - spread
     terms = {}
-    for name, target in targets.items():
+    for name, target in batch.targets.items():
         error = ((out[name] - target) / units[name]).square()
         weight = batch.weight * batch.precision.get(name, 1.0)
         terms[name] = (weight * (error if name in _SCALARS else error.mean(1))).mean()

@@ -140,20 +140,21 @@ def test_score_is_of_a_gaussian_about_the_mean(clouds, bridges):
     e = -bridges.targets["score"] * variance.sqrt()[:, None]
     assert float(e.mean()) == pytest.approx(0.0, abs=5 / math.sqrt(e.numel()))
     assert float(e.var()) == pytest.approx(1.0, abs=5 * math.sqrt(2 / e.numel()))
-    # half the rate of the variance per unit of time
-    torch.testing.assert_close(bridges.spreading, SIGMA**2 * (1 - 2 * s) / 2)
-    # the velocity is that of the mean, a straight line between two cells
-    start = bridges.x - variance.sqrt()[:, None] * e
-    start = start - (s * duration)[:, None] * bridges.targets["velocity"]
+    # the velocity of a bridge: that of its mean, and half the rate of the log variance times
+    # the distance from it; without the latter a straight line leads back to a cell
+    mean = bridges.x - variance.sqrt()[:, None] * e
+    rate = SIGMA**2 * (1 - 2 * s) / 2
+    straight = bridges.targets["velocity"] - (rate / variance)[:, None] * (bridges.x - mean)
+    start = mean - (s * duration)[:, None] * straight
     cells = torch.cat(clouds.x[:2])
     assert float(torch.cdist(start[:2000], cells).min(1).values.max()) < 1e-3
 
 
 def test_precision_depends_on_time_alone(bridges):
-    value = bridges.precision["score"]
-    assert (value > 0).all()
     order = torch.argsort(bridges.t)
-    assert float(value[order].diff().abs().median()) < 1e-4
+    for value in bridges.precision.values():
+        assert (value > 0).all()
+        assert float(value[order].diff().abs().median()) < 1e-4
 
 
 def test_exponential_masses(clouds, tables):
@@ -162,11 +163,3 @@ def test_exponential_masses(clouds, tables):
     for here in (batch.t < 0.5, batch.t >= 0.5):
         w = batch.weight[here]
         assert float(w.mean()) == pytest.approx(1.0, abs=5 * float(w.std()) / math.sqrt(len(w)))
-
-
-def test_growth_may_be_given(clouds, tables):
-    given = [torch.full((len(t),), 0.3 * (k + 1)) for k, t in enumerate(tables)]
-    sampler = PairSampler(clouds, tables, Bridge(), 0.0, growth=given)
-    batch = sampler.draw(100, torch.Generator().manual_seed(0))
-    expected = torch.where(batch.t < 0.5, 0.3 / 0.5, 0.6 / 1.5)
-    torch.testing.assert_close(batch.targets["growth"], expected)
