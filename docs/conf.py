@@ -41,7 +41,8 @@ if not offline:
 templates_path = ["_templates"]
 exclude_patterns = [
     "_build",
-    "_benchmarks.md", "_dynamics.md",
+    "_benchmarks.md",
+    "_dynamics.md",
     "generated/command_line.md",
     "generated/methods_table.md",
     "**.ipynb_checkpoints",
