@@ -1,7 +1,10 @@
 """Integrators of weighted particles, shared by every method.
 
 Deterministic models run through a fixed-step Runge-Kutta scheme of order four, stochastic
-ones through torchsde. Weights are carried as logarithms.
+ones through Heun's method with the Brownian paths of torchsde. Weights are carried as logarithms.
+
+Fields may jump at observed times, where one interval ends and the next begins. A step that ends
+there belongs to the interval before: the later end of every step is evaluated a trace earlier.
 """
 
 from __future__ import annotations
@@ -122,38 +125,22 @@ def _rk4_step(
     def at(time: float, state: Tensor) -> tuple[Tensor, Tensor]:
         return rates(state.new_full((len(state),), time), state)
 
-    v1, g1 = at(t, x)
+    start, stop = _ends(t, h, x.dtype)
+    v1, g1 = at(start, x)
     v2, g2 = at(t + h / 2, x + h / 2 * v1)
     v3, g3 = at(t + h / 2, x + h / 2 * v2)
-    v4, g4 = at(t + h, x + h * v3)
+    v4, g4 = at(stop, x + h * v3)
     return (
         x + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4),
         log_weights + h / 6 * (g1 + 2 * g2 + 2 * g3 + g4),
     )
 
 
-class _WeightedSDE(torch.nn.Module):
-    """State and log weight as one Ito process; the log weight carries no noise."""
-
-    noise_type = "diagonal"
-    sde_type = "ito"
-
-    def __init__(self, rates: Rates, sigma: Tensor | Rate) -> None:
-        super().__init__()
-        self.rates = rates
-        self.sigma = sigma
-
-    def f(self, t: Tensor, y: Tensor) -> Tensor:
-        x = y[:, :-1]
-        drift, growth = self.rates(x.new_full((len(x),), float(t)), x)
-        return torch.cat([drift, growth[:, None]], dim=1)
-
-    def g(self, t: Tensor, y: Tensor) -> Tensor:
-        if isinstance(self.sigma, Tensor):
-            return torch.cat([self.sigma, self.sigma.new_zeros(1)]).expand(len(y), -1)
-        x = y[:, :-1]
-        sigma = self.sigma(x.new_full((len(x),), float(t)), x)
-        return torch.cat([sigma, sigma.new_zeros(len(y), 1)], dim=1)
+def _ends(t: float, h: float, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the times at which both ends of a step are evaluated, the later a trace earlier."""
+    later = max(t, t + h)
+    later -= torch.finfo(dtype).eps * max(1.0, abs(later))
+    return (t, later) if h > 0 else (later, t + h)
 
 
 def integrate_sde(
@@ -165,28 +152,31 @@ def integrate_sde(
     sigma: Tensor | Rate,
     entropy: int,
 ) -> tuple[Tensor, Tensor]:
-    """Integrate ``dX = b dt + sigma dW``, ``d log w = g dt`` forwards by Euler-Maruyama.
+    """Integrate ``dX = b dt + sigma dW``, ``d log w = g dt`` forwards by Heun's method.
 
-    ``sigma`` has shape (d,), or is a function of times and states; ``entropy`` fixes the
-    Brownian path. Each stretch between two times is cut into equal steps of at most ``step``:
-    torchsde would interpolate between steps that miss a time, and lose part of the noise there.
+    The noise depends on no state, so that both stages of a step may share it; without noise the
+    scheme is of order two. ``sigma`` has shape (d,), or is a function of times and states;
+    ``entropy`` fixes the Brownian path. Each stretch between two times is cut into equal steps of
+    at most ``step``. Returns states (T, n, d) and log weights (T, n).
     """
-    y = torch.cat([x, log_weights[:, None]], dim=1)
-    path = [y]
+    states, logs = [x], [log_weights]
     if len(times) > 1:
         brownian = torchsde.BrownianInterval(
-            t0=times[0], t1=times[-1], size=y.shape, dtype=y.dtype, device=y.device, entropy=entropy
+            t0=times[0], t1=times[-1], size=x.shape, dtype=x.dtype, device=x.device, entropy=entropy
         )
     for start, stop in pairwise(times):
         n_steps = max(1, math.ceil((stop - start) / step - 1e-9))
-        # double precision on the CPU: the Brownian path knows its ends to the last bit; the
-        # step is a trace larger, so that rounding adds no step of no length
-        grid = torch.tensor([start, stop], dtype=torch.float64)
-        h = (stop - start) / n_steps * (1 + 1e-9)
-        with torch.no_grad():
-            y = torchsde.sdeint(
-                _WeightedSDE(rates, sigma), y, grid, bm=brownian, dt=h, method="euler"
-            )[-1]
-        path.append(y)
-    stacked = torch.stack(path)
-    return stacked[..., :-1], stacked[..., -1]
+        nodes = [start + (stop - start) * i / n_steps for i in range(n_steps)] + [stop]
+        for before, after in pairwise(nodes):
+            t = log_weights.new_full((len(x),), before)
+            spread = sigma if isinstance(sigma, Tensor) else sigma(t, x)
+            shock = spread * brownian(before, after)
+            h = after - before
+            drift, growth = rates(t, x)
+            later = torch.full_like(t, _ends(before, h, x.dtype)[1])
+            drift_after, growth_after = rates(later, x + h * drift + shock)
+            x = x + h / 2 * (drift + drift_after) + shock
+            log_weights = log_weights + h / 2 * (growth + growth_after)
+        states.append(x)
+        logs.append(log_weights)
+    return torch.stack(states), torch.stack(logs)

@@ -31,14 +31,18 @@ def nearest_distance(queries: Tensor, points: Tensor, *, skip: int = 0) -> Tenso
     return torch.cat(blocks)
 
 
-def typical_spacing(clouds: tuple[Tensor, ...], *, n_queries: int = 2000) -> float:
+def typical_spacing(
+    clouds: tuple[Tensor, ...], *, n_queries: int = 2000, neighbour: int = 1
+) -> float:
     """Return the root mean square distance of a cell to its nearest neighbour in its cloud.
 
     Large clouds are queried at ``n_queries`` or more evenly spaced cells, against all others.
+    ``neighbour`` asks for a later neighbour, or the last where there are fewer.
     """
     found = []
     for cloud in clouds:
         if len(cloud) > 1:
             stride = max(1, len(cloud) // n_queries)
-            found.append(nearest_distance(cloud[::stride], cloud, skip=1))
+            skip = min(neighbour, len(cloud) - 1)
+            found.append(nearest_distance(cloud[::stride], cloud, skip=skip))
     return float(torch.cat(found).square().mean().sqrt()) if found else 0.0

@@ -16,13 +16,14 @@ from scruot.solvers.otcfm import OTCFM
 from scruot.solvers.problem import Solver
 from scruot.solvers.sf2m import SF2M
 from scruot.solvers.uotfm import UOTFM
+from scruot.solvers.varruot import VARRUOT
 from scruot.solvers.vgfm import VGFM
 from scruot.solvers.wfr import WFR
 from scruot.solvers.wfrfm import WFRFM
 
 __all__ = ["cite", "describe", "get", "names"]
 
-_ALL = (WFRFM, WFR, UOTFM, VGFM, CRUFM, OTCFM, SF2M, DEEPRUOT)
+_ALL = (WFRFM, WFR, UOTFM, VGFM, CRUFM, OTCFM, SF2M, DEEPRUOT, VARRUOT)
 _SOLVERS: dict[str, Solver] = {solver.name: solver for solver in _ALL}
 
 

@@ -20,6 +20,7 @@ def param(
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
+    several: bool = False,
 ) -> Any:
     """Declare a parameter: default, one-line meaning, and what is allowed.
 
@@ -35,8 +36,17 @@ def param(
         Open lower bound of numbers.
     choices
         Words that are allowed; for a numeric parameter, in place of a number.
+    several
+        Whether a sequence of numbers is allowed; the only thing where the default is one.
     """
-    meta = {"help": text, "low": low, "high": high, "above": above, "choices": choices}
+    meta = {
+        "help": text,
+        "low": low,
+        "high": high,
+        "above": above,
+        "choices": choices,
+        "several": several,
+    }
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -73,6 +83,17 @@ def _checked(declared: dataclasses.Field[Any], value: Any, method: str) -> Any:
         expected = " or ".join(repr(c) for c in meta["choices"])
         msg = f"{method}: found {name}={value!r}; expected {expected}."
         raise TypeError(msg)
+    if meta["several"] and isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(_number(declared, each, method) for each in value)
+    if isinstance(declared.default, tuple):
+        kind = type(value).__name__
+        msg = f"{method}: found {name}={value!r} of type {kind}; expected a sequence of numbers."
+        raise TypeError(msg)
+    return _number(declared, value, method)
+
+
+def _number(declared: dataclasses.Field[Any], value: Any, method: str) -> float | int:
+    meta, name = declared.metadata, declared.name
     whole = isinstance(declared.default, int)
     try:
         number = float(value)

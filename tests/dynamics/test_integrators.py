@@ -127,14 +127,41 @@ def test_sde_has_the_moments_of_ornstein_and_uhlenbeck():
     x, log_w = integrate_sde(ornstein, x0, x0.new_zeros(n), TIMES, 0.02, sigma, 3)
     for k, t in enumerate(TIMES[1:], start=1):
         mean, variance = 2 * math.exp(-0.7 * t), sigma**2 * (1 - math.exp(-1.4 * t)) / 1.4
-        # five standard errors, and the scheme's bias: rate * step / 2, relative
-        slack = 5 * (variance / n).sqrt() + 0.007 * mean
-        assert ((x[k].mean(0) - mean).abs() < slack).all()
-        assert ((x[k].var(0) / variance - 1).abs() < 5 * math.sqrt(2 / n) + 0.014).all()
-    # no noise in the weights: sum of t dt, with Euler's bias of t h / 2 at the most
-    torch.testing.assert_close(
-        log_w[-1], torch.full_like(log_w[-1], 0.1 * (7 / 3) ** 2), atol=5e-3, rtol=0
-    )
+        # five standard errors
+        assert ((x[k].mean(0) - mean).abs() < 5 * (variance / n).sqrt()).all()
+        assert ((x[k].var(0) / variance - 1).abs() < 5 * math.sqrt(2 / n)).all()
+    # no noise in the weights: the integral of 0.2 t
+    torch.testing.assert_close(log_w[-1], torch.full_like(log_w[-1], 0.1 * (7 / 3) ** 2))
+
+
+def test_sde_is_of_order_two_where_noise_is_weak():
+    x0, none = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    errors = []
+    for step in (0.1, 0.05, 0.025):
+        x, log_w = integrate_sde(
+            lambda t, x: (-0.7 * x, x[:, 0]), x0, x0[:, 0] * 0, [0.0, 2.0], step, none, 0
+        )
+        exact = math.exp(-1.4), (1 - math.exp(-1.4)) / 0.7
+        errors.append([abs(float(x[-1]) - exact[0]), abs(float(log_w[-1]) - exact[1])])
+    for coarse, fine in pairwise(errors):
+        for before, after in zip(coarse, fine, strict=True):
+            assert 1.9 < math.log2(before / after) < 2.1
+
+
+@pytest.mark.parametrize("times", [[0.0, 1.0, 2.0], [0.0, 2.0]])
+def test_a_step_ends_before_the_field_jumps(times):
+    # displacement and growth 1 until time 1, and 5 from then on
+    def jump(t, x):
+        rate = torch.where(t < 1, 1.0, 5.0)
+        return rate[:, None].expand_as(x), rate
+
+    x0 = torch.zeros(3, 2)
+    forwards = integrate_flow(jump, x0, x0[:, 0], times, 0.1)
+    noisy = integrate_sde(jump, x0, x0[:, 0], times, 0.1, torch.zeros(2), 0)
+    backwards = integrate_flow(jump, x0, x0[:, 0], times[::-1], 0.1)
+    for sign, (x, log_w) in ((1, forwards), (1, noisy), (-1, backwards)):
+        torch.testing.assert_close(x[-1], torch.full((3, 2), sign * 6.0))
+        torch.testing.assert_close(log_w[-1], torch.full((3,), sign * 6.0))
 
 
 def test_noise_is_whole_at_times_between_steps():
