@@ -19,7 +19,7 @@ from scruot.transport.sinkhorn import BlockedCost, DenseCost, annealed, typical_
 
 __all__ = ["cut_to_share", "solve_blurred"]
 
-_MOST_SWEEPS = 2000
+_MOST_SWEEPS = 5000
 _MOST_CUTS = 6
 
 
