@@ -102,7 +102,7 @@ def slots(key: str | None) -> Slots:
     ValueError
         For a key that h5ad cannot hold.
     """
-    return Slots(DYNAMICS if key is None else _checked(key))
+    return Slots(DYNAMICS if key is None else checked_key(key))
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def transport_slots(key: str | None) -> TransportSlots:
     ValueError
         For a key that h5ad cannot hold.
     """
-    return TransportSlots(TRANSPORT if key is None else _checked(key))
+    return TransportSlots(TRANSPORT if key is None else checked_key(key))
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,17 @@ def prior_slots(key: str | None) -> PriorSlots:
     ValueError
         For a key that h5ad cannot hold.
     """
-    return PriorSlots(None if key is None else _checked(key))
+    return PriorSlots(None if key is None else checked_key(key))
 
 
-def _checked(key: object) -> str:
+def checked_key(key: object) -> str:
+    """Return a key.
+
+    Raises
+    ------
+    ValueError
+        For a key that h5ad cannot hold.
+    """
     if not isinstance(key, str) or not key or "/" in key:
         msg = f"Found the key {key!r}; expected a name, not empty and without '/', as in h5ad."
         raise ValueError(msg)

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scruot._keys import transport_slots
+from scruot._keys import checked_key, transport_slots
 from scruot.io.couplings import read_transport
 from scruot.io.store import check_writable, writable
 from scruot.io.transport import Transport
@@ -68,7 +68,8 @@ def descendants(
     KeyError
         When there is no such transport, column or cell.
     ValueError
-        When the set is empty, of several times, or has no later time.
+        When the set is empty, of several times, or has no later time; for a ``key_added`` that is
+        a column of something else.
 
     See Also
     --------
@@ -91,13 +92,13 @@ def descendants(
     check_values(values)
     found = read_transport(adata, key)
     check_writable(adata, copy=copy)
+    column = _column(adata, key, key_added, transport_slots(key).descendants)
     chosen = cell_set(adata, found, source, source_time, "source")
     wanted = _wanted(found, times, range(chosen.position + 1, len(found.times)), "later")
     parts = {chosen.position: _own(found, chosen, values)}
     for k in wanted:
         pushed = found.chain.push(_beside_all(chosen), chosen.position, k)
         parts[k] = _value(pushed, values)
-    column = transport_slots(key).descendants if key_added is None else key_added
     return _write(adata, found, parts, column, copy=copy)
 
 
@@ -151,7 +152,8 @@ def ancestors(
     KeyError
         When there is no such transport, column or cell.
     ValueError
-        When the set is empty, of several times, or has no earlier time.
+        When the set is empty, of several times, or has no earlier time; for a ``key_added`` that
+        is a column of something else.
 
     See Also
     --------
@@ -173,14 +175,37 @@ def ancestors(
     check_values(values)
     found = read_transport(adata, key)
     check_writable(adata, copy=copy)
+    column = _column(adata, key, key_added, transport_slots(key).ancestors)
     chosen = cell_set(adata, found, target, target_time, "target")
     wanted = _wanted(found, times, range(chosen.position), "earlier")
     parts = {chosen.position: _own(found, chosen, values)}
     for k in wanted:
         pulled = found.chain.pull(_beside_all(chosen), k, chosen.position)
         parts[k] = _value(pulled, values)
-    column = transport_slots(key).ancestors if key_added is None else key_added
     return _write(adata, found, parts, column, copy=copy)
+
+
+def _column(adata: AnnData, key: str | None, key_added: str | None, default: str) -> str:
+    """Return the column to write to.
+
+    Raises
+    ------
+    ValueError
+        For a name that h5ad cannot hold, and for a column that would be lost.
+    """
+    if key_added is None:
+        return default
+    column = checked_key(key_added)
+    time_key = adata.uns[transport_slots(key).uns]["params"].get("time_key")
+    if column in adata.obs and (
+        column == time_key or not pd.api.types.is_float_dtype(adata.obs[column].dtype)
+    ):
+        msg = (
+            f"Found key_added={column!r}, a column of dtype {adata.obs[column].dtype} that would "
+            "be lost; expected a free name, or a column of values to replace."
+        )
+        raise ValueError(msg)
+    return column
 
 
 def _wanted(

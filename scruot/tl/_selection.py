@@ -43,7 +43,7 @@ def chosen_rows(adata: AnnData, chosen: Chosen, what: str) -> NDArray[np.integer
     elif isinstance(chosen, str):
         rows = np.flatnonzero(_boolean(adata, chosen, what))
     else:
-        values = as_array(chosen)
+        values = as_array(_aligned(adata, chosen, what))
         if values.ndim == 1 and values.dtype == bool:
             if len(values) != adata.n_obs:
                 msg = (
@@ -96,6 +96,22 @@ def positions(adata: AnnData, names: NDArray[Any], what: str) -> NDArray[np.inte
         )
         raise KeyError(msg)
     return rows
+
+
+def _aligned(adata: AnnData, chosen: Any, what: str) -> Any:
+    """Return a boolean series in the order of the cells, whose names its index has."""
+    if not isinstance(chosen, pd.Series) or not pd.api.types.is_bool_dtype(chosen.dtype):
+        return chosen
+    index = chosen.index
+    if index.equals(adata.obs_names) or isinstance(index, pd.RangeIndex):
+        return chosen
+    if len(index) != adata.n_obs or not index.is_unique or not index.isin(adata.obs_names).all():
+        msg = (
+            f"Found {what}, a boolean series with an index other than the {adata.n_obs} cell names "
+            "of adata; expected one value for each cell, as in obs, or an array in their order."
+        )
+        raise ValueError(msg)
+    return chosen.reindex(adata.obs_names)
 
 
 def _boolean(adata: AnnData, key: str, what: str) -> NDArray[np.bool_]:

@@ -267,3 +267,26 @@ def test_a_damaged_entry_is_refused(tiny):
     del tiny.uns["transport"]["mass"]
     with pytest.raises(ValueError, match=r"no complete transport of scruot \(missing: \['mass'\]"):
         scruot.get.transport(tiny)
+
+
+def test_a_boolean_series_is_matched_by_its_index(coupled, rng):
+    inside = coupled.obs["time"].eq(1) & coupled.obs["lineage"].eq("transition")
+    scruot.tl.descendants(coupled, inside)
+    expected = coupled.obs["descendants"].copy()
+    scruot.tl.descendants(coupled, inside.iloc[rng.permutation(coupled.n_obs)])
+    pd.testing.assert_series_equal(coupled.obs["descendants"], expected)
+    with pytest.raises(ValueError, match=r"an index other than the .* cell names"):
+        scruot.tl.descendants(coupled, inside.iloc[1:])
+
+
+@pytest.mark.parametrize("column", ["time", "lineage"])
+def test_a_column_that_would_be_lost_is_kept(coupled, column):
+    before = coupled.obs.copy()
+    chosen = {"lineage": "transition"}
+    with pytest.raises(ValueError, match=f"Found key_added='{column}'.*would be lost"):
+        scruot.tl.descendants(coupled, chosen, source_time=1, key_added=column)
+    with pytest.raises(ValueError, match="without '/'"):
+        scruot.tl.ancestors(coupled, chosen, target_time=1, key_added="a/b")
+    pd.testing.assert_frame_equal(coupled.obs, before)
+    for _ in range(2):
+        scruot.tl.descendants(coupled, chosen, source_time=1, key_added="mine")
