@@ -47,7 +47,7 @@ def import_couplings(
     couplings
         The matrices of consecutive times, ``{(time, next_time): matrix}``, source cells as rows
         and target cells as columns: arrays, sparse matrices or jax arrays in the order of the
-        cells of each time in ``adata``; AnnData, matched by ``obs_names`` and ``var_names``; or
+        cells of each time in ``adata``; AnnData or DataFrames, matched by their names; or
         results with a ``transport_matrix``, such as the ``solutions`` of a solved moscot problem.
         A solved problem itself will do, too.
     time_key
@@ -152,6 +152,9 @@ def _by_time(
                 f"{sorted(set(time.tolist()))}."
             )
             raise ValueError(msg)
+        if pair[0] == pair[1]:
+            msg = f"Found the key {key!r} in couplings; expected two different times."
+            raise ValueError(msg)
         found[(pair[0], pair[1])] = matrix
     return found
 
@@ -183,6 +186,8 @@ def _require_chain(
 
 def _matrix(value: Any, ends: list[pd.Index], pair: tuple[float, float]) -> sparse.csr_matrix:
     """Return a matrix in the order of the cells of ``adata``, checked."""
+    if isinstance(value, pd.DataFrame) and value.index.isin(ends[0]).any():
+        value = AnnData(value.to_numpy(dtype=np.float64), value[[]], value.T[[]])
     if isinstance(value, AnnData):
         order = []
         for named, end in ((value.obs_names, ends[0]), (value.var_names, ends[1])):

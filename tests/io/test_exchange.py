@@ -188,3 +188,21 @@ def test_other_cells_and_times_are_refused(coupled):
     coupled.obs["day"] = order
     with pytest.raises(ValueError, match=r"expected an increasing one: set it with .cat.reorder"):
         scruot.get.cellrank_couplings(coupled)
+
+
+def test_data_frames_are_matched_by_name(cells, plans, rng):
+    expected = imported(cells, plans)
+    frames = {}
+    for (start, end), plan in plans.items():
+        names = [cells.obs_names[cells.obs["day"] == t] for t in (start, end)]
+        frame = pd.DataFrame(plan, index=names[0], columns=names[1])
+        shuffled = [rng.permutation(n) for n in frame.shape]
+        frames[start, end] = frame.iloc[shuffled[0], shuffled[1]]
+    found = imported(cells, frames)
+    for one, other in zip(found.couplings, expected.couplings, strict=True):
+        np.testing.assert_allclose(one.toarray(), other.toarray())
+
+
+def test_a_time_is_not_coupled_with_itself(cells):
+    with pytest.raises(ValueError, match="expected two different times"):
+        imported(cells, {(0.0, 0.0): np.eye(4)})
