@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,15 +70,16 @@ def transport(
 ) -> None:
     """Couple consecutive snapshots, and write who descends from whom into a copy of the file.
 
-    With --set: penalty, tau (a number, or [source, target]), reg, relaxed, moved, delta,
+    With --set: penalty, tau (a number, inf, or [source, target]), reg, relaxed, moved, delta,
     growth_iterations; see the documentation of tl.transport.
     """
     silence(quiet)
-    given: dict[str, Any] = {
-        "method": method,
-        "growth": growth,
-        **{name: _pair(value) for name, value in parse_settings(settings).items()},
-    }
+    others = {name: _pair(value) for name, value in parse_settings(settings).items()}
+    for name in ("method", "growth"):
+        if name in others:
+            msg = f"found {name}; expected the option --{name} for it."
+            raise typer.BadParameter(msg, param_hint="'--set'")
+    given: dict[str, Any] = {"method": method, "growth": growth, **others}
     # before a large file is read; it also keeps --set away from the options' own names
     make_params(given)
     names = transport_slots(key_added)
@@ -103,10 +105,13 @@ def transport(
 
 
 def _pair(value: Any) -> Any:
-    """Return ``[1, 50]`` as a pair; all else as it is."""
-    if not isinstance(value, str) or not value.startswith("["):
+    """Return ``[1, 50]`` as a pair and ``inf`` as a number; all else as it is."""
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r"\binf\b", "Infinity", value)
+    if not text.startswith("[") and text != "Infinity":
         return value
     try:
-        return json.loads(value)
+        return json.loads(text)
     except json.JSONDecodeError:
         return value

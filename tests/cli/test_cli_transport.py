@@ -60,3 +60,12 @@ def test_errors_are_one_line_before_the_file_is_read(scr, tmp_path):
         assert result.code == 1
         assert message in result.err
         assert len(result.err.strip().splitlines()) == 1
+
+
+def test_infinite_prices_and_options_that_have_a_name(scr, cells, tmp_path):
+    out = tmp_path / "out.h5ad"
+    assert scr("transport", cells, "-o", out, *REP, "--set", "tau=[1, inf]").code == 0
+    assert scr("transport", cells, "-o", out, *REP, "--set", "tau=inf").code == 0
+    twice = scr("transport", cells, "-o", out, *REP, "--set", "method=wfr")
+    assert twice.code != 0
+    assert "--method" in twice.err
