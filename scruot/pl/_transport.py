@@ -112,6 +112,13 @@ def transport(
     shown = wanted_times(labels, times)
     _check_consecutive(shown, list(labels), labels)
     masses = masses[masses["time"].isin(shown)]
+    if not masses["group"].astype(str).isin(order).any():
+        msg = (
+            f"Found groups={order}, none of which has cells at the times "
+            f"{[labels[t] for t in shown]}; expected some of "
+            f"{list(dict.fromkeys(masses['group'].astype(str)))}."
+        )
+        raise ValueError(msg)
     flow = flow[flow["start"].isin(shown[:-1]) & flow["end"].isin(shown)]
     drawn = layout(masses, _thick(flow, masses, min_flow), order, gap=gap)
     # of all groups, so that a group keeps its colour whatever else is drawn

@@ -13,7 +13,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.patches import PathPatch, Rectangle
 
-from scruot import pl, tl
+from scruot import datasets, pl, tl
 from scruot.pl._alluvial import layout, spread
 from scruot.pl._colors import category_colors
 from scruot.pl._figure import shortened
@@ -431,3 +431,12 @@ def test_pictures_of_a_file_that_was_read_again(toy, tmp_path):
             assert written[0] == written[1]
             assert len(before.patches) == len(after.patches)
         assert len(pl.descendants(read, show=False)) == 2
+
+
+def test_groups_without_cells_at_the_times_drawn():
+    adata = datasets.three_gene(30, random_state=0)
+    tl.transport(adata, "wfr", use_rep="X_genes", progress=False)
+    adata.obs["half"] = np.where(adata.obs["time"] < 3, "early", "late")
+    tl.transition_table(adata, "half")
+    with pytest.raises(ValueError, match="none of which has cells at the times"):
+        pl.transport(adata, groups=["late"], times=[0, 1], show=False)
