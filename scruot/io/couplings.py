@@ -158,7 +158,10 @@ def write_transport(
     for k in range(len(transport.couplings)):
         growth.loc[transport.cells[k]] = transport.growth(k).to_numpy()
     adata.obs[slots.growth] = growth.to_numpy()
+    replaced = slots.uns in adata.uns
     adata.uns[slots.uns] = dict(record)
+    if not replaced:  # columns of these names are the user's own
+        return
     for name in (slots.transition_table, slots.ancestor_census):
         adata.uns.pop(name, None)
     for name in (slots.descendants, slots.ancestors):

@@ -197,10 +197,17 @@ class Transport:
                     f"(first: {series.index[strange][0]!r}); expected some of its cells."
                 )
                 raise KeyError(msg)
-            return series.reindex(self.cells[k], fill_value=0.0).to_numpy(dtype=np.float64)
+            if not series.index.is_unique:
+                twice = series.index[series.index.duplicated()][0]
+                msg = f"Found mass with several values for the cell {twice!r}; expected one."
+                raise ValueError(msg)
+            mass = series.reindex(self.cells[k], fill_value=0.0)
         values = np.asarray(mass, dtype=np.float64)
         if values.shape != self.mass[k].shape:
             msg = f"Found mass of shape {values.shape}; expected {self.mass[k].shape}."
+            raise ValueError(msg)
+        if not np.isfinite(values).all() or (values < 0).any():
+            msg = "Found mass with negative or non-finite values; expected masses >= 0."
             raise ValueError(msg)
         return values
 

@@ -111,9 +111,16 @@ def _solve(
     ends = snapshots.x[interval], snapshots.x[interval + 1]
     masses = snapshots.weights[interval], snapshots.weights[interval + 1]
     if setup.settings is None:
-        return wfr_coupling(
+        plan = wfr_coupling(
             *ends, *masses, setup.delta, method=params.solver, random_state=random_state
         )
+        if not len(plan.mass):
+            msg = (
+                f"Nothing moves in interval {interval}: with delta = {setup.delta:.4g} no cell has "
+                "a partner within pi * delta. Raise delta."
+            )
+            raise ValueError(msg)
+        return plan
     prior = masses[0]
     if rates is not None:
         prior = prior * grown(rates[interval], snapshots.durations[interval]).to(prior)

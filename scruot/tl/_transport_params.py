@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from scruot._messages import unknown
 
 PENALTIES = ("kl", "l2", "tv", "chi2")
@@ -70,6 +72,7 @@ def make_params(given: Mapping[str, Any]) -> TransportParams:
     for name in given:
         if name not in fields:
             raise TypeError(unknown("parameter of transport", str(name), fields))
+    given = {**given, **_as_pair(given)}
     params = TransportParams(**given)
     _check_words(params)
     _check_used(params, given)
@@ -80,6 +83,12 @@ def make_params(given: Mapping[str, Any]) -> TransportParams:
     _check_kept(params.kept_mass)
     _check_growth(params)
     return params
+
+
+def _as_pair(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pair of prices that is an array as a tuple."""
+    tau = given.get("tau")
+    return {"tau": tuple(tau.tolist())} if isinstance(tau, np.ndarray) and tau.ndim == 1 else {}
 
 
 def _check_words(params: TransportParams) -> None:

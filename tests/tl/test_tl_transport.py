@@ -343,3 +343,35 @@ def test_published_data(name):
     assert found.pull(source_time=early, target_time=late).sum() == pytest.approx(
         found.mass[-1].sum(), rel=1e-3
     )
+
+
+def test_columns_of_the_user_are_not_taken_for_results_of_an_earlier_transport(genes):
+    genes.obs["descendants"] = 3.0
+    genes.uns["transition_table"] = {"mine": 1}
+    scruot.tl.transport(genes, "wfr", use_rep="X_genes", progress=False)
+    assert (genes.obs["descendants"] == 3).all()
+    assert genes.uns["transition_table"] == {"mine": 1}
+    scruot.tl.transport(genes, "wfr", use_rep="X_genes", progress=False)
+    assert "descendants" not in genes.obs
+
+
+def test_wfr_says_that_nothing_moves(genes):
+    with pytest.raises(ValueError, match=r"Nothing moves in interval 0.*Raise delta"):
+        scruot.tl.transport(genes, "wfr", delta=1e-6, use_rep="X_genes", progress=False)
+    assert "transport" not in genes.uns
+
+
+def test_prices_may_be_an_array(genes):
+    plans = [solved(genes, tau=tau, reg=0.1) for tau in ((1.0, np.inf), np.array([1.0, np.inf]))]
+    assert (plans[0].couplings[0] != plans[1].couplings[0]).nnz == 0
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan])
+def test_masses_that_are_pushed_are_checked(coupled, value):
+    found = scruot.get.transport(coupled)
+    mass = np.full(len(found.cells[0]), value)
+    with pytest.raises(ValueError, match="expected masses >= 0"):
+        found.push(mass, source_time=found.times[0], target_time=found.times[1])
+    twice = pd.Series([1.0, 2.0], index=found.cells[0][[0, 0]])
+    with pytest.raises(ValueError, match="several values for the cell"):
+        found.push(twice, source_time=found.times[0], target_time=found.times[1])
