@@ -21,6 +21,7 @@ from scruot.tl._transport_auto import resolve
 from scruot.tl._transport_params import make_params
 from scruot.tl._transport_prior import read_rates
 from scruot.transport import Coupling, Penalty, couple, tau_for_group, tau_for_spread
+from scruot.transport.calibrate import UnreachableError
 
 logger = logging.getLogger(__name__)
 
@@ -128,18 +129,52 @@ def calibrate_transport(
 
     # the search begins at the automatic price
     first, duration = settings.source.tau, snapshots.durations[start]
+    if by_group:
+        here = np.flatnonzero(read.fitted & (read.time == times[start]))
+        members = torch.from_numpy(np.isin(here, rows)).to(target)
+        _require_others(members, total, duration)
+    else:
+        expected = grown(rates[start], duration)
+        _require_spread(expected, growth)
     try:
         if by_group:
-            here = np.flatnonzero(read.fitted & (read.time == times[start]))
-            members = torch.from_numpy(np.isin(here, rows)).to(target)
             tau = tau_for_group(solve, members, math.exp(rate * duration) / total, start=first)
         else:
-            tau = tau_for_spread(solve, grown(rates[start], duration), start=first)
-    except ValueError as error:
-        msg = f"{error} (Factors over the interval, beside {total:.4g} for the whole population.)"
-        raise ValueError(msg) from error
+            tau = tau_for_spread(solve, expected, start=first)
+    except UnreachableError as error:
+        raise ValueError(_unreachable(error, growth, total, duration)) from error
     logger.info("tau = %.4g, from the interval that starts at time %g", tau, times[start])
     return tau
+
+
+def _require_others(members: torch.Tensor, total: float, duration: float) -> None:
+    if bool(members.all()):
+        msg = (
+            "Found all cells of their time; their growth is that of the population, "
+            f"{math.log(total) / duration:.4g} per unit of time by mass, whatever the price. Give "
+            "a part of the cells."
+        )
+        raise ValueError(msg)
+
+
+def _require_spread(expected: torch.Tensor, growth: Any) -> None:
+    if float(expected.max() - expected.min()) == 0.0:
+        msg = (
+            f"Found obs[{growth!r}] with one rate for all cells of this interval; growth that does "
+            "not vary has no price. Use tau=inf, or another source_time."
+        )
+        raise ValueError(msg)
+
+
+def _unreachable(error: UnreachableError, growth: Any, total: float, duration: float) -> str:
+    """Say in the user's units what can be reached."""
+    if isinstance(growth, str):
+        return f"obs[{growth!r}] varies more than any price of mass lets growth vary: {error}"
+    low, high = (math.log(max(f * total, 1e-300)) / duration for f in (error.low, error.high))
+    return (
+        f"Found growth={growth!r} per unit of time; the couplings of this interval give these "
+        f"cells from {low:.3g} to {high:.3g}, whatever the price of mass. Ask for one in between."
+    )
 
 
 def _rate(growth: Any) -> float:

@@ -23,6 +23,14 @@ _STEPS = 40
 Solve = Callable[[float], Coupling]
 
 
+class UnreachableError(ValueError):
+    """No price gives what was wanted, only values from ``low`` to ``high``."""
+
+    def __init__(self, message: str, low: float, high: float) -> None:
+        super().__init__(message)
+        self.low, self.high = low, high
+
+
 def auto_reg(x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, *, share: float = 0.05) -> float:
     r"""Entropic regularisation as a share of the mean squared distance of all pairs.
 
@@ -294,7 +302,7 @@ def _search(
             f"{max(taus):.3g} only give {min(values):.4g} to {max(values):.4g}; ask for a value "
             "in between."
         )
-        raise ValueError(msg)
+        raise UnreachableError(msg, min(values), max(values))
     rising = bracket[0][1] < wanted
     low, high = (math.log(tau) for tau, _ in bracket)
     for _ in range(_STEPS):

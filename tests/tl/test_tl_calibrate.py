@@ -52,7 +52,19 @@ def test_growth_varies_as_a_prior_says(genes):
 GROUP = {"lineage": "transition"}
 BAD = [
     (GROUP, {"growth": 0.3}, ValueError, r"The cells are at times \[.*\]; expected cells of one"),
-    (GROUP, {"growth": 9.0, "source_time": 2}, ValueError, r"only give .*\(Factors over the inter"),
+    (
+        GROUP,
+        {"growth": 9.0, "source_time": 2},
+        ValueError,
+        r"growth=9.0 per unit of time; .* give these cells from 0\.\d+ to 0\.\d+, whatever",
+    ),
+    (
+        {"lineage": ["quiescent", "transition"]},
+        {"growth": 0.3, "source_time": 2},
+        ValueError,
+        r"all cells of their time; their growth is that of the population",
+    ),
+    (None, {"growth": "constant"}, ValueError, r"obs\['constant'\] with one rate for all cells"),
     (
         GROUP,
         {"growth": "rate", "source_time": 2},
@@ -71,5 +83,6 @@ BAD = [
 
 @pytest.mark.parametrize(("cells", "options", "error", "message"), BAD)
 def test_one_clear_message(genes, cells, options, error, message):
+    genes.obs["constant"] = 0.3
     with pytest.raises(error, match=message):
         scruot.tl.calibrate_transport(genes, cells, **{**CALL, **options})
