@@ -85,6 +85,7 @@ def solve_exact(
     graph = EdgeGraph.from_pairs(priced.row, priced.col, costs.shape)
     if extra is not None:
         graph = graph.union(*extra)
+    kept: tuple[float, EdgeGraph, Tensor] | None = None
     for number in range(max_rounds):
         cost = costs.edges(graph.row, graph.col)
         on_edges = solve_on_edges(graph, cost, a, b, phi, psi, tol=0.3 * tol, sides=sides)
@@ -93,9 +94,12 @@ def solve_exact(
         )
         phi, psi = centre_potentials(priced.phi, priced.psi, a, b, sides)
         best = max(best, (dual_value(phi, psi, a, b, sides), phi, psi), key=lambda item: item[0])
-        gap = (on_edges.primal - best[0]) / max(on_edges.primal, 1e-9)
+        # any plan on some of the pairs is a plan: a round that went wrong costs nothing
+        if kept is None or on_edges.primal <= kept[0]:
+            kept = on_edges.primal, graph, on_edges.plan
+        gap = (kept[0] - best[0]) / max(kept[0], 1e-9)
         _LOG.debug("round %d: %d edges, relative gap %.2e", number, graph.row.numel(), gap)
-        # the plan lives on the graph it was solved on: the last round adds no edges
+        # the last round adds no edges
         if gap <= tol or number == max_rounds - 1:
             break
         new = priced.reduced < (on_edges.phi - priced.phi)[priced.row]
@@ -103,8 +107,11 @@ def solve_exact(
         if grown.row.numel() == graph.row.numel():
             break
         graph = grown
+    if kept is None:
+        msg = f"Found max_rounds={max_rounds}; expected at least one."
+        raise ValueError(msg)
     done = gap <= max(tol, _CERTIFIED)
-    return SparsePlan(graph, on_edges.plan, best[1], best[2], on_edges.primal, best[0], done)
+    return SparsePlan(kept[1], kept[2], best[1], best[2], kept[0], best[0], done)
 
 
 def sparsify(

@@ -14,6 +14,7 @@ from scruot.transport.penalties import WFR, Sides
 
 __all__ = ["EdgeSolution", "solve_on_edges"]
 
+_LARGEST_PRODUCT = 10.0  # of second order, over the mean product of plan and slack
 _FLOOR = 1e-9  # smallest value, per unit of mass, that still has relative precision
 
 
@@ -161,7 +162,8 @@ def solve_on_edges(
     G'1`` with the marginals that belong to the potentials (KL: ``a exp(-phi / tau)``), and ``G s =
     0``. Any ``G >= 0`` is primal feasible (an exact side, at most one, after scaling) and any ``s
     >= 0`` dual feasible, so both values are bounds at every iterate. Predictor-corrector steps
-    (Mehrotra, SIAM J. Optim. 2, 1992).
+    (Mehrotra, SIAM J. Optim. 2, 1992), with the corrections bounded as in Gondzio, Comput. Optim.
+    Appl. 6 (1996).
 
     Parameters
     ----------
@@ -215,7 +217,9 @@ def solve_on_edges(
         step = _longest_step(plan, d_plan), _longest_step(slack, -d_sum)
         after = float(((plan + step[0] * d_plan) * (slack - step[1] * d_sum)).mean())
         centring = max((after / gap) ** 3, 1e-6) * gap
-        correction = (centring + d_plan * d_sum) / slack
+        # where the predicted step is much too long its products would swamp the correction
+        product = (d_plan * d_sum).clamp(-_LARGEST_PRODUCT * gap, _LARGEST_PRODUCT * gap)
+        correction = (centring + product) / slack
         rows, cols = limits.sums(correction)
         d_phi, d_psi = system.solve(
             mass_a + source.bend(mass_a, d_phi) - rows, mass_b + target.bend(mass_b, d_psi) - cols
