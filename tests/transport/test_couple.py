@@ -257,3 +257,19 @@ def test_bad_penalties_are_refused(small):
     x, y, a, b = small
     with pytest.raises(ValueError, match="no mass to couple"):
         couple(x, y, a, 0 * b, source=EXACT, target=Penalty("kl", 1.0))
+
+
+def test_balanced_plan_is_feasible_where_sweeps_have_not_settled():
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(np.repeat(rng.normal(size=(6, 1)), 2, axis=0))
+    y = torch.from_numpy(rng.normal(size=(15, 1)))
+    a, b = torch.from_numpy(rng.random(12)), torch.from_numpy(rng.random(15))
+    b = b * (a.sum() / b.sum())
+    exact = Penalty("exact")
+    plan = couple(x, y, a, b, source=exact, target=exact, reg=1e-6)
+    best = couple(x, y, a, b, source=exact, target=exact)
+    torch.testing.assert_close(plan.row_mass, a)
+    torch.testing.assert_close(plan.col_mass, b)
+    assert best.primal - 1e-9 <= plan.primal < 1.1 * best.primal
+    assert plan.dual <= best.primal + 1e-9
+    assert plan.gap >= -1e-12
