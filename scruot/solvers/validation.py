@@ -43,7 +43,8 @@ def simulation_error(field: nn.Module, start: Snapshots, aside: Snapshots) -> fl
     with torch.no_grad():
         states, logs = integrate_flow(rates, x0, w0.float().log(), list(start.times), 0.1)
     errors = [
-        w1(states[k], _thinned(aside.x[k]), logs[k].exp(), _thinned(aside.weights[k]))
+        # distances are between distributions; where all cells die, the last to die count
+        w1(states[k], _thinned(aside.x[k]), logs[k].softmax(0), _thinned(aside.weights[k]))
         for k in range(1, len(start.times))
     ]
     return float(np.mean(errors))
