@@ -12,11 +12,23 @@ DYNAMICS = "dynamics"
 SIMULATION = "simulation"
 CROSS_VALIDATION = "cross_validation"
 TRANSPORT = "transport"
+LINEAGE_MASS = "lineage_mass"
+# scanpy's: what pp.pca writes
+PCA_REPRESENTATION = "X_pca"
+PCA_LOADINGS = "PCs"
+# columns of a simulation: the group of a trajectory's end
+FATE = "fate"
+ORIGIN = "origin"
 
 
 def basis_name(use_rep: str) -> str:
     """Return the basis of a representation: ``"X_pca"`` gives ``"pca"``."""
     return use_rep.removeprefix("X_")
+
+
+def colors_key(column: str) -> str:
+    """Return the ``uns`` key under which scanpy keeps the colours of a column's categories."""
+    return f"{column}_colors"
 
 
 def embedding_key(basis: str, obsm_keys: list[str]) -> str:
@@ -217,3 +229,14 @@ def checked_key(key: object) -> str:
         msg = f"Found the key {key!r}; expected a name, not empty and without '/', as in h5ad."
         raise ValueError(msg)
     return key
+
+
+def named(key_added: str | None, name: str) -> str:
+    """Return the slot of a result, with the prefix that the user gave it.
+
+    Raises
+    ------
+    ValueError
+        For a prefix that h5ad cannot hold.
+    """
+    return name if key_added is None else f"{checked_key(key_added)}_{name}"

@@ -3,6 +3,7 @@
 from scruot.pl._fit_quality import fit_quality
 from scruot.pl._growth import growth
 from scruot.pl._lineage import ancestors, descendants
+from scruot.pl._lineage_mass import lineage_mass
 from scruot.pl._loss import loss
 from scruot.pl._mass import mass
 from scruot.pl._trajectories import trajectories
@@ -16,6 +17,7 @@ __all__ = [
     "descendants",
     "fit_quality",
     "growth",
+    "lineage_mass",
     "loss",
     "mass",
     "trajectories",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scruot._keys import Slots, basis_name, embedding_key, slots
-from scruot._messages import unknown
+from scruot._keys import Slots, basis_name, embedding_key, named, slots
+from scruot._messages import did_you_mean, unknown
 from scruot.io.store import fitted_times, read_record
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "matrix",
     "pick",
     "positions",
+    "result",
     "time_labels",
     "times_of",
     "velocity",
@@ -153,3 +154,30 @@ def evaluation(adata: AnnData, fitted: Fit, entry: str) -> Any:
         )
         raise KeyError(msg)
     return stored[entry]
+
+
+def result(adata: AnnData, name: str, key: str | None, call: str) -> Mapping[str, Any]:
+    """Return what a tool has stored in ``uns``, or say how to store it.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    name
+        Slot without a prefix.
+    key
+        ``key_added`` of the result.
+    call
+        The tool with its first arguments, up to where ``key_added`` goes.
+    """
+    slot = named(key, name)
+    stored = adata.uns.get(slot)
+    if not isinstance(stored, Mapping) or "table" not in stored:
+        others = [k for k in adata.uns if str(k).endswith(name)]
+        asked = "" if key is None else f", key_added={key!r}"
+        msg = (
+            f"Found no adata.uns[{slot!r}].{did_you_mean(slot, others)} Run "
+            f"scruot.tl.{call}{asked}) first."
+        )
+        raise KeyError(msg)
+    return stored

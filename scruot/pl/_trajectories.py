@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.colors import Colormap, LogNorm, Normalize, to_rgba
 from numpy.typing import NDArray
 
-from scruot._keys import SIMULATION, embedding_key
-from scruot._messages import unknown
+from scruot._keys import FATE, ORIGIN, SIMULATION, colors_key, embedding_key
+from scruot._messages import did_you_mean
 from scruot.pl import _read
-from scruot.pl._colors import color_bar
+from scruot.pl._colors import Coloring, add_key, category_colors
 from scruot.pl._figure import dress_embedding, finish, new_axes
 from scruot.pl._project import carry
 from scruot.pl._scatter import scatter_cells
 
 __all__ = ["trajectories"]
 
-_COLORS = ("time", "weight")
+# Columns that need tl.simulate(groupby=...).
+_ENDS = (FATE, ORIGIN)
+_MISSING = "lightgray"
 
 
 def trajectories(
@@ -32,7 +35,7 @@ def trajectories(
     *,
     basis: str | None = None,
     key: str | None = None,
-    color: Literal["time", "weight"] = "time",
+    color: str = "time",
     components: tuple[int, int] = (1, 2),
     n_trajectories: int = 100,
     n_neighbors: int = 30,
@@ -65,8 +68,11 @@ def trajectories(
     key
         ``key_added`` of the fit, by default the one that was simulated.
     color
-        ``"time"``, or ``"weight"``: each lineage's mass relative to its own beginning, on a
-        logarithmic scale with 1 in the middle.
+        ``"time"``; ``"weight"``: each lineage's mass relative to its own beginning, on a
+        logarithmic scale with 1 in the middle; ``"fate"``: the group where a trajectory ends
+        (``"origin"`` backwards), in the stored colours of the groups, after
+        ``tl.simulate(..., groupby=...)``; any other column of ``simulation.obs``; or a gene of
+        ``tl.simulate(..., genes=...)``.
     components
         Which two dimensions of the basis to draw, counted from 1.
     n_trajectories
@@ -103,9 +109,7 @@ def trajectories(
     Raises
     ------
     KeyError
-        When `simulation` is not a simulation, or there is no such basis.
-    ValueError
-        When `color` is unknown.
+        When `simulation` is not a simulation, or there is no such basis, column or gene.
 
     Examples
     --------
@@ -117,28 +121,18 @@ def trajectories(
     >>> ax.get_xlabel()
     'genes1'
     """
-    if color not in _COLORS:
-        raise ValueError(unknown("color", color, _COLORS))
     _check(simulation)
     fitted = _read.fit(adata, key or simulation.uns[SIMULATION].get("key"))
-    paths, time, weight = _paths(simulation, n_trajectories)
+    paths, weight = _paths(simulation, n_trajectories)
     rows = np.concatenate(paths)
+    coloring = _coloring(adata, fitted, simulation, color, cmap, rows, weight[rows])
     name, xy = _positions(adata, fitted, simulation, rows, basis, components, n_neighbors)
     cells = _read.pick(_read.embedding(adata, fitted, basis)[1], components, name)
     axes = new_axes(ax, figsize)
     scatter_cells(axes, cells[np.isfinite(cells).all(1)], background, size=size)
-    if color == "time":
-        values, label = time[rows], fitted.time_key
-        norm: Normalize = Normalize(values.min(), values.max())
-    else:
-        values, label = weight[rows], "weight relative to start"
-        limit = max(float(np.exp(np.percentile(np.abs(np.log(values)), 99))), 1.1)
-        norm = LogNorm(1 / limit, limit)
-    default = "viridis" if color == "time" else "PuOr_r"
-    mappable = ScalarMappable(norm, cmap if isinstance(cmap, Colormap) else cmap or default)
-    _draw(axes, xy, [len(path) for path in paths], values, mappable, linewidth, alpha)
+    _draw(axes, xy, [len(path) for path in paths], coloring.rgba, linewidth, alpha)
     if colorbar:
-        color_bar(axes, mappable, label)
+        add_key(axes, coloring)
     dress_embedding(axes, name, components, title)
     return finish(axes, given=ax is not None, show=show, save=save)
 
@@ -153,8 +147,8 @@ def _check(simulation: AnnData) -> None:
 
 def _paths(
     simulation: AnnData, n_trajectories: int
-) -> tuple[list[NDArray[np.int64]], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the rows of each drawn trajectory from start to end, all times, relative weights."""
+) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]:
+    """Return the rows of each drawn trajectory from start to end, and all relative weights."""
     time = simulation.obs["time"].to_numpy(dtype=float)
     weight = simulation.obs["weight"].to_numpy(dtype=float)
     codes = np.unique(simulation.obs["trajectory"].to_numpy(), return_inverse=True)[1]
@@ -166,7 +160,64 @@ def _paths(
     relative = np.maximum(weight / weight[start[codes]], 1e-6)
     paths = np.split(order, first[1:])
     chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:n_trajectories])
-    return [paths[i] for i in chosen], time, relative
+    return [paths[i] for i in chosen], relative
+
+
+def _coloring(
+    adata: AnnData,
+    fitted: _read.Fit,
+    simulation: AnnData,
+    color: str,
+    cmap: str | Colormap | None,
+    rows: NDArray[np.int64],
+    weight: NDArray[np.float64],
+) -> Coloring:
+    """Return the colours of the drawn rows."""
+    if color == "weight":
+        limit = max(float(np.exp(np.percentile(np.abs(np.log(weight)), 99))), 1.1)
+        mappable = ScalarMappable(LogNorm(1 / limit, limit), cmap or "PuOr_r")
+        return Coloring(mappable.to_rgba(weight), "weight relative to start", mappable=mappable)
+    values = _values(simulation, color)
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return _by_group(adata, simulation, values.astype("category"), color, rows)
+    numbers = values.to_numpy(dtype=float, na_value=np.nan)[rows]
+    finite = numbers[np.isfinite(numbers)]
+    norm = Normalize(finite.min(), finite.max()) if finite.size else Normalize(0, 1)
+    mappable = ScalarMappable(norm, cmap or "viridis")
+    rgba = mappable.to_rgba(np.nan_to_num(numbers))
+    rgba[~np.isfinite(numbers)] = to_rgba(_MISSING)
+    return Coloring(rgba, fitted.time_key if color == "time" else color, mappable=mappable)
+
+
+def _values(simulation: AnnData, color: str) -> pd.Series:
+    """Return a column or a gene of the simulated cells."""
+    if color in simulation.obs:
+        return simulation.obs[color]
+    if color in simulation.var_names and simulation.X is not None:
+        gene: Any = simulation[:, color].X
+        gene = gene.toarray() if hasattr(gene, "toarray") else np.asarray(gene)
+        return pd.Series(gene.ravel(), index=simulation.obs_names)
+    options = [*map(str, simulation.obs.columns), *map(str, simulation.var_names)]
+    remedy = f" Expected one of {options[:20]}.{did_you_mean(color, options)}"
+    if color in _ENDS:
+        remedy = " Name the groups: scruot.tl.simulate(adata, ..., groupby=...)."
+    msg = f"Found color={color!r}, neither a column nor a gene of the simulated cells.{remedy}"
+    raise KeyError(msg)
+
+
+def _by_group(
+    adata: AnnData, simulation: AnnData, groups: pd.Series, name: str, rows: NDArray[np.int64]
+) -> Coloring:
+    names = [str(category) for category in groups.cat.categories]
+    stored = simulation.uns.get(colors_key(name), adata.uns.get(colors_key(name)))
+    colors = category_colors(len(names))
+    if stored is not None and len(stored) >= len(names):
+        colors = list(stored)
+    codes = groups.cat.codes.to_numpy()[rows]
+    table = np.array([to_rgba(color) for color in [*colors[: len(names)], _MISSING]])
+    shown = {names[code]: colors[code] for code in np.unique(codes[codes >= 0])}
+    # Code -1, a missing value, picks the last row.
+    return Coloring(table[codes], name, categories=shown)
 
 
 def _positions(
@@ -192,8 +243,7 @@ def _draw(
     ax: Axes,
     xy: NDArray[np.float64],
     lengths: list[int],
-    values: NDArray[np.float64],
-    mappable: ScalarMappable,
+    rgba: NDArray[np.float64],
     linewidth: float,
     alpha: float,
 ) -> None:
@@ -205,7 +255,7 @@ def _draw(
     tail = np.flatnonzero(inside)
     lines = LineCollection(
         list(np.stack([xy[tail], xy[tail + 1]], axis=1)),
-        colors=mappable.to_rgba(values[tail + 1]),
+        colors=rgba[tail + 1],
         linewidths=linewidth,
         alpha=alpha,
         capstyle="round",
@@ -227,7 +277,7 @@ def _draw(
         stop[:, 0],
         stop[:, 1],
         s=7,
-        c=mappable.to_rgba(values[end]),
+        c=rgba[end],
         edgecolors="0.2",
         linewidths=0.3,
         zorder=4,

@@ -7,6 +7,7 @@ from scruot.tl._descent import ancestors, descendants
 from scruot.tl._evaluate import evaluate
 from scruot.tl._fit_dynamics import fit_dynamics
 from scruot.tl._import_couplings import import_couplings
+from scruot.tl._lineage_mass import lineage_mass
 from scruot.tl._project_velocity import project_velocity
 from scruot.tl._simulate import simulate
 from scruot.tl._transitions import ancestor_census, transition_table
@@ -22,6 +23,7 @@ __all__ = [
     "evaluate",
     "fit_dynamics",
     "import_couplings",
+    "lineage_mass",
     "project_velocity",
     "simulate",
     "transition_table",

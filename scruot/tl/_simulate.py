@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scruot._keys import SIMULATION, slots
+from scruot._keys import slots
 from scruot._messages import unknown
 from scruot.dynamics.model import Dynamics
 from scruot.dynamics.passage import require_finite
-from scruot.dynamics.simulate import Trajectories
 from scruot.tl._checks import check_step, whole
-from scruot.tl._fitted import read_fitted
+from scruot.tl._classify import classifier
+from scruot.tl._express import Via, expresser
+from scruot.tl._fitted import FittedCells, read_fitted
+from scruot.tl._groups import read_groups
+from scruot.tl._perturb import Perturb, describe, outside, read_shift
+from scruot.tl._simulated import Labels, as_anndata
 from scruot.tl._start import Beginning, Start, begin
 
 _DIRECTIONS = ("forward", "backward")
+# share of perturbed cells outside the data from which on it is said
+_MOSTLY = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +40,12 @@ def simulate(
     n_cells: int | None = None,
     stochastic: bool | None = None,
     direction: Literal["forward", "backward"] = "forward",
+    perturb: Perturb | None = None,
+    loadings: str | None = None,
+    groupby: str | None = None,
+    genes: Sequence[str] | None = None,
+    genes_via: Via = "auto",
+    layer: str | None = None,
     step: float | Literal["adaptive"] | None = None,
     random_state: int = 0,
     device: str = "auto",
@@ -67,6 +79,29 @@ def simulate(
     direction
         ``"forward"`` or ``"backward"``. Backwards, a deterministic flow leads cells to where
         they came from, and weights shrink where cells have grown.
+    perturb
+        Change the start cells first: ``{gene: change}``, in the units of the matrix that the
+        representation was computed from (``{"Gata1": +1.0}``), through stored loadings; or a
+        shift of the coordinates, shape (d,), or (n, d) with one for each start cell. A gene
+        moves a cell by its change times its loading, as projecting the changed expression
+        would: what the loadings do not see has no effect.
+    loadings
+        Entry of ``varm`` with the loadings, shape (n_vars, d) or wider. By default
+        ``varm["PCs"]`` for ``"X_pca"``, else the entry with the representation's name.
+    groupby
+        Column of ``obs`` with groups: simulated cells get the group that most of their 15
+        nearest labelled cells of the same time have, weighed by one over the distance. Between
+        observed times the votes of both neighbours are mixed.
+    genes
+        Also give the expression of these genes, as ``X`` of the simulation.
+    genes_via
+        ``"loadings"``: the linear reconstruction, with the mean of the observed cells. It is
+        smooth, follows no nonlinear relation and may fall below zero. ``"neighbors"``: the mean
+        of the 30 nearest observed cells of all times, with Gaussian weights. It stays among the
+        observed values, also where the simulation has left the data. ``"auto"``: the first
+        where there are loadings that turn the matrix into the representation, else the second.
+    layer
+        Layer with the expression, ``X`` by default.
     step
         Largest time step in the unit of the fit, by default 4 % of the mean interval;
         ``"adaptive"`` halves it until that changes nothing (deterministic models only).
@@ -87,23 +122,32 @@ def simulate(
         Number of the trajectory.
     ``obsm[use_rep]`` : array (n, d), float32
         Coordinates in the fitted representation (``X`` if the fit used ``"X"``).
+    ``obs[groupby]``, ``obs["fate"]`` : categorical
+        With ``groupby``: the group of each simulated cell, and the group where its trajectory
+        ends (``obs["origin"]`` backwards), with the colours of ``adata`` in ``uns``.
+    ``X`` : array (n, genes), float32
+        With ``genes``: their expression.
     ``uns["simulation"]`` : dict
         ``"key"``, ``"method"``, ``"use_rep"``, ``"direction"``, ``"stochastic"``,
-        ``"random_state"``.
+        ``"random_state"``; where asked for, ``"perturb"``, ``"shift"`` (d,), ``"outside"``
+        (share of perturbed start cells farther from the observed ones of their time than 99 %
+        of these are from each other), ``"groupby"``, ``"genes_via"``.
 
     Raises
     ------
     KeyError
-        When there is no such fit, column or cell.
+        When there is no such fit, column, cell, gene or layer, or genes are perturbed where no
+        loadings are stored.
     ValueError
-        For times or start cells that do not fit together, or when the representation has
-        changed since the fit; raised before anything is computed.
+        For times or start cells that do not fit together, genes that the loadings leave out, or
+        when the representation has changed since the fit; raised before anything is computed.
     RuntimeError
         When the model drives cells away to infinity, or ``step="adaptive"`` does not settle.
 
     See Also
     --------
     scruot.get.dynamics : the model as a callable.
+    scruot.tl.perturbation : the fates of perturbed cells beside those of the others.
     scruot.pl.trajectories : draw the simulation.
 
     Examples
@@ -125,7 +169,14 @@ def simulate(
     whole("n_cells", n_cells)
     cells = read_fitted(adata, key, device)
     beginning = begin(adata, cells, start, backward=backward)
-    grid = _grid(times, beginning.time, cells.model, backward=backward)
+    grid = time_grid(times, beginning.time, cells.model, backward=backward)
+    groups = None if groupby is None else read_groups(adata, groupby)
+    express = None
+    if genes is not None:
+        express = expresser(adata, cells, genes, via=genes_via, layer=layer, loadings=loadings)
+    extra: dict[str, Any] = {}
+    if perturb is not None:
+        beginning, extra = _perturbed(adata, cells, beginning, perturb, loadings)
     chosen = beginning.drawn(n_cells, np.random.default_rng(random_state))
     noisy = stochastic
     if stochastic is None:
@@ -146,11 +197,36 @@ def simulate(
         "direction": direction,
         "stochastic": bool(noisy),
         "random_state": random_state,
+        **extra,
     }
-    return _as_anndata(adata, run, chosen, settings)
+    labels = None
+    if groups is not None and groupby is not None:
+        settings["groupby"] = groupby
+        labels = Labels(groupby, list(groups.categories), classifier(groups, cells))
+    return as_anndata(adata, run, chosen, settings, labels=labels, express=express)
 
 
-def _grid(
+def _perturbed(
+    adata: AnnData, cells: FittedCells, start: Beginning, perturb: Perturb, loadings: str | None
+) -> tuple[Beginning, dict[str, Any]]:
+    """Return shifted start cells, and what is to be recorded of the shift."""
+    shift = read_shift(adata, cells, perturb, loadings=loadings, n=len(start.x))
+    moved = replace(start, x=start.x + shift)
+    share = outside(cells, moved.x, start.time)
+    if share > _MOSTLY:
+        logger.warning(
+            "%.0f %% of the perturbed cells lie farther from the observed ones than these from "
+            "each other: what the model says there rests on no data. Perturb less.",
+            100 * share,
+        )
+    record = {
+        "perturb": describe(perturb),
+        "shift": shift.mean(axis=0) if shift.ndim > 1 else shift,
+    }
+    return moved, {**record, "outside": share}
+
+
+def time_grid(
     times: Iterable[float] | None, begins: float | None, model: Dynamics, *, backward: bool
 ) -> list[float]:
     """Return the times of the simulation in its direction, checked against its start."""
@@ -201,25 +277,3 @@ def _numbers(times: Any) -> NDArray[np.float64]:
         msg = f"Found times={numbers.tolist()}; expected finite times."
         raise ValueError(msg)
     return numbers
-
-
-def _as_anndata(
-    adata: AnnData, run: Trajectories, chosen: Beginning, settings: dict[str, Any]
-) -> AnnData:
-    n_times, n, dim = run.x.shape
-    trajectory = np.tile(np.arange(n), n_times)
-    obs = pd.DataFrame(
-        {
-            "time": np.repeat(run.times.numpy(), n),
-            "weight": run.weights.double().numpy().ravel(),
-            "start_cell": pd.Categorical(np.tile(chosen.names, n_times)),
-            "trajectory": trajectory,
-        },
-        index=[f"trajectory{i}_time{k}" for k in range(n_times) for i in range(n)],
-    )
-    states = run.x.numpy().astype(np.float32).reshape(n_times * n, dim)
-    use_rep = settings["use_rep"]
-    if use_rep == "X":
-        var = pd.DataFrame(index=adata.var_names[:dim])
-        return AnnData(states, obs=obs, var=var, uns={SIMULATION: settings})
-    return AnnData(obs=obs, obsm={use_rep: states}, uns={SIMULATION: settings})

@@ -58,8 +58,28 @@ def toy(rng):
         },
     }
     adata.uns["dynamics_evaluation"] = evaluation(adata, rng)
+    adata.uns["lineage_mass"] = lineage_table()
     couple(adata)
     return adata
+
+
+def lineage_table():
+    """Return predicted populations at eight times, observed ones at four of them."""
+    rows = [
+        {
+            "time": t,
+            "group": name,
+            "mass": part * np.exp(rate * t),
+            "mass_se": 0.05 * part,
+            "share": part,
+            "mass_observed": 1.1 * part * np.exp(rate * t) if t in TIMES else np.nan,
+            "mass_observed_se": 0.04 * part if t in TIMES else np.nan,
+            "share_observed": part if t in TIMES else np.nan,
+        }
+        for t in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+        for name, part, rate in (("lower", 0.3, -0.1), ("upper", 0.7, 0.25))
+    ]
+    return {"table": pd.DataFrame(rows), "groupby": "branch", "time_key": "time"}
 
 
 def couple(adata):

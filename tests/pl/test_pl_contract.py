@@ -25,6 +25,7 @@ def plots(toy, simulation):
         "mass": partial(pl.mass, toy),
         "fit_quality": partial(pl.fit_quality, toy),
         "loss": partial(pl.loss, toy),
+        "lineage_mass": partial(pl.lineage_mass, toy),
         "transport": partial(pl.transport, toy),
         "transition_table": partial(pl.transition_table, toy),
         "descendants": partial(pl.descendants, toy),
@@ -33,7 +34,9 @@ def plots(toy, simulation):
 
 
 OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
-OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT))
+# what draws a table that a tool has left in uns
+OF_TABLES = ["lineage_mass"]
+OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES))
 N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3}
 
 
@@ -43,6 +46,7 @@ def axes_of(drawn):
 
 each = pytest.mark.parametrize("name", pl.__all__)
 each_of_fits = pytest.mark.parametrize("name", OF_FITS)
+each_of_tables = pytest.mark.parametrize("name", OF_TABLES)
 each_of_transport = pytest.mark.parametrize("name", OF_TRANSPORT)
 
 
@@ -168,6 +172,23 @@ def test_a_fit_with_a_key_of_its_own(plots, name, toy):
     toy.obs["alt_growth"] = toy.obs.pop("growth")
     drawn = plots[name](key="alt", show=False)
     assert axes_of(drawn)[0].has_data()
+
+
+@each_of_tables
+def test_a_missing_table_names_the_remedy(plots, name, toy):
+    del toy.uns[name]
+    with pytest.raises(KeyError, match=rf"scruot\.tl\.{name}\(adata"):
+        plots[name](show=False)
+    assert plt.get_fignums() == []
+
+
+@each_of_tables
+def test_a_table_with_a_key_of_its_own(plots, name, toy):
+    toy.uns[f"alt_{name}"] = toy.uns.pop(name)
+    drawn = plots[name](key="alt", show=False)
+    assert axes_of(drawn)[0].has_data()
+    with pytest.raises(KeyError, match=f"Did you mean 'alt_{name}'"):
+        plots[name](key="alt2", show=False)
 
 
 @each_of_transport

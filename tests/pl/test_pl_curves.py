@@ -111,8 +111,44 @@ def test_trajectories_in_another_basis_follow_the_neighbours(toy, simulation):
 def test_trajectories_need_a_simulation(toy, simulation):
     with pytest.raises(KeyError, match=r"tl\.simulate"):
         pl.trajectories(toy, toy, show=False)
-    with pytest.raises(ValueError, match="Did you mean 'weight'"):
+    with pytest.raises(KeyError, match="Did you mean 'weight'"):
         pl.trajectories(toy, simulation, color="weights", show=False)
+    with pytest.raises(KeyError, match="groupby="):
+        pl.trajectories(toy, simulation, color="fate", show=False)
+
+
+@pytest.mark.parametrize("holder", ["simulation", "cells", "nobody"])
+def test_trajectories_are_coloured_by_fate(toy, simulation, holder):
+    simulation.obs["fate"] = pd.Categorical(
+        np.where(simulation.obs["trajectory"] < 6, "down", "up"), ["nowhere", "down", "up"]
+    )
+    expected = [to_hex(color) for color in OKABE_ITO[1:3]]
+    if holder != "nobody":
+        expected = ["#00ff00", "#0000ff"]
+        of = simulation if holder == "simulation" else toy
+        of.uns["fate_colors"] = ["#ff0000", *expected]
+    ax = pl.trajectories(toy, simulation, color="fate", show=False)
+    ends = dots_of(ax, "end")
+    upper = np.asarray(ends.get_offsets())[:, 1] > 0
+    assert {to_hex(c) for c in ends.get_facecolors()[~upper]} == {expected[0]}
+    assert {to_hex(c) for c in ends.get_facecolors()[upper]} == {expected[1]}
+    assert {to_hex(c) for c in lines_of(ax).get_colors()} == set(expected)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["down", "up"]
+
+
+def test_trajectories_are_coloured_by_a_gene_and_by_numbers(toy, simulation):
+    simulation.X[:, 0] = simulation.obs["time"]
+    simulation.var_names = ["gene"]
+    simulation.obs["clock"] = 2 * simulation.obs["time"]
+    by_time = lines_of(pl.trajectories(toy, simulation, show=False)).get_colors()
+    for color in ("gene", "clock"):
+        ax = pl.trajectories(toy, simulation, color=color, show=False)
+        np.testing.assert_allclose(lines_of(ax).get_colors(), by_time)
+        assert ax.figure.axes[1].get_ylabel() == color
+    simulation.obs.loc[simulation.obs["time"] == 4, "clock"] = np.nan
+    ax = pl.trajectories(toy, simulation, color="clock", show=False)
+    gray = to_rgba("lightgray")
+    assert {tuple(c) for c in dots_of(ax, "end").get_facecolors()} == {gray}
 
 
 # --- populations ----------------------------------------------------------------------------------
@@ -186,6 +222,34 @@ def test_mass_of_groups_that_were_not_evaluated(toy):
     del toy.uns["dynamics_evaluation"]["groups"]
     with pytest.raises(KeyError, match=r"tl\.evaluate\(adata, groupby=\.\.\.\)"):
         pl.mass(toy, groups=True, show=False)
+
+
+def test_lineage_mass_draws_lines_bands_and_dots(toy):
+    toy.uns["branch_colors"] = ["#ff0000", "#00ff00"]
+    table = toy.uns["lineage_mass"]["table"]
+    ax = pl.lineage_mass(toy, show=False)
+    predicted = [line for line in ax.lines if len(line.get_xdata()) == 8]
+    groups = (("lower", "#ff0000"), ("upper", "#00ff00"))
+    for line, (name, color) in zip(predicted, groups, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), table.loc[table["group"] == name, "mass"])
+        assert to_hex(line.get_color()) == color
+    band = ax.collections[0].get_paths()[0].get_extents()
+    low = table.loc[table["group"] == "lower"]
+    assert band.y1 == pytest.approx((low["mass"] + 1.96 * low["mass_se"]).max())
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    x, y = np.asarray(dots[0].get_data(), dtype=float)
+    np.testing.assert_allclose(x, [0, 1, 2, 4])
+    np.testing.assert_allclose(y, 1.1 * predicted[0].get_ydata()[[0, 2, 4, 7]])
+    assert [t.get_text() for t in ax.get_legend().get_texts()][2:] == ["lower", "upper"]
+
+
+def test_lineage_mass_of_one_group_as_a_share(toy):
+    ax = pl.lineage_mass(toy, groups=["upper"], share=True, show=False)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 0.7)
+    assert ax.get_ylabel() == "share of the population"
+    with pytest.raises(ValueError, match="Did you mean 'upper'"):
+        pl.lineage_mass(toy, groups=["uper"], show=False)
+    assert pl.lineage_mass(toy, log=True, show=False).get_yscale() == "log"
 
 
 # --- quality --------------------------------------------------------------------------------------
