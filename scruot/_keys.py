@@ -19,6 +19,12 @@ PCA_LOADINGS = "PCs"
 # columns of a simulation: the group of a trajectory's end
 FATE = "fate"
 ORIGIN = "origin"
+FATES = "fates"
+
+# CellRank's own names, which scruot writes for it.
+CELLRANK = "cellrank"
+LINEAGES_FWD = "lineages_fwd"
+TERM_STATES_FWD = "term_states_fwd"
 
 
 def basis_name(use_rep: str) -> str:
@@ -173,6 +179,54 @@ def transport_slots(key: str | None) -> TransportSlots:
         For a key that h5ad cannot hold.
     """
     return TransportSlots(TRANSPORT if key is None else checked_key(key))
+
+
+@dataclass(frozen=True)
+class FateSlots:
+    """Names of everything that belongs to one set of fates.
+
+    Parameters
+    ----------
+    key
+        ``key_added`` of the fates, ``"fates"`` by default.
+    """
+
+    key: str = FATES
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.key == FATES else f"{self.key}_"
+
+    @property
+    def terminal_states(self) -> str:
+        """``obs`` column: terminal states; ``uns`` entry: how they were proposed."""
+        return f"{self._prefix}terminal_states"
+
+    @property
+    def terminal_states_colors(self) -> str:
+        """``uns`` entry: a colour of each terminal state."""
+        return f"{self.terminal_states}_colors"
+
+    @property
+    def probabilities(self) -> str:
+        """``obsm`` key: probability of each fate."""
+        return f"{self._prefix}fate_probabilities"
+
+
+def fate_slots(key: str | None) -> FateSlots:
+    """Return the slots of a set of fates; ``None`` means the default key.
+
+    Raises
+    ------
+    ValueError
+        For a key that h5ad cannot hold.
+    """
+    return FateSlots(FATES if key is None else checked_key(key))
+
+
+def group_colors_key(groupby: str) -> str:
+    """Return the ``uns`` key under which scanpy keeps the colours of a column."""
+    return f"{groupby}_colors"
 
 
 @dataclass(frozen=True)

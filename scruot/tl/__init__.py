@@ -10,6 +10,7 @@ from scruot.tl._import_couplings import import_couplings
 from scruot.tl._lineage_mass import lineage_mass
 from scruot.tl._project_velocity import project_velocity
 from scruot.tl._simulate import simulate
+from scruot.tl._to_cellrank import to_cellrank
 from scruot.tl._transitions import ancestor_census, transition_table
 from scruot.tl._transport import transport
 
@@ -26,6 +27,7 @@ __all__ = [
     "lineage_mass",
     "project_velocity",
     "simulate",
+    "to_cellrank",
     "transition_table",
     "transport",
 ]
