@@ -198,6 +198,11 @@ class FateSlots:
         return "" if self.key == FATES else f"{self.key}_"
 
     @property
+    def uns(self) -> str:
+        """Parameters, quality."""
+        return self.key
+
+    @property
     def terminal_states(self) -> str:
         """``obs`` column: terminal states; ``uns`` entry: how they were proposed."""
         return f"{self._prefix}terminal_states"
@@ -211,6 +216,31 @@ class FateSlots:
     def probabilities(self) -> str:
         """``obsm`` key: probability of each fate."""
         return f"{self._prefix}fate_probabilities"
+
+    @property
+    def errors(self) -> str:
+        """``obsm`` key: standard errors of the probabilities."""
+        return f"{self._prefix}fate_probabilities_se"
+
+    @property
+    def fate(self) -> str:
+        """``obs`` column: the most probable fate."""
+        return f"{self._prefix}fate"
+
+    @property
+    def fate_colors(self) -> str:
+        """``uns`` entry: a colour of each fate."""
+        return f"{self.fate}_colors"
+
+    @property
+    def entropy(self) -> str:
+        """``obs`` column: entropy of the probabilities, between 0 and 1."""
+        return f"{self._prefix}fate_entropy"
+
+    @property
+    def descendants(self) -> str:
+        """``obs`` column: expected descendants where lineages end."""
+        return f"{self._prefix}expected_descendants"
 
 
 def fate_slots(key: str | None) -> FateSlots:

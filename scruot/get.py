@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
@@ -11,10 +12,11 @@ from scruot.dynamics.device import resolve_device
 from scruot.dynamics.model import Dynamics
 from scruot.io.cellrank import couplings_by_category, row_stochastic
 from scruot.io.couplings import read_transport
+from scruot.io.fates import fates_table
 from scruot.io.store import fitted_representation, read_model, read_record
 from scruot.io.transport import Transport
 
-__all__ = ["cellrank_couplings", "dynamics", "transition_matrix", "transport"]
+__all__ = ["cellrank_couplings", "dynamics", "fates_df", "transition_matrix", "transport"]
 
 
 def dynamics(adata: AnnData, key: str | None = None, *, device: str = "cpu") -> Dynamics:
@@ -91,6 +93,41 @@ def transport(adata: AnnData, key: str | None = None) -> Transport:
     True
     """
     return read_transport(adata, key)
+
+
+def fates_df(adata: AnnData, key: str | None = None, *, groupby: str | None = None) -> pd.DataFrame:
+    """Return fates as a table: of every cell, or of groups of cells.
+
+    Parameters
+    ----------
+    adata
+        AnnData with :func:`scruot.tl.fate_probabilities`.
+    key
+        ``key_added`` of the fates.
+    groupby
+        Column of ``obs``: one row for each of its groups, with means over its cells that have a
+        fate, instead of one for each cell.
+
+    Returns
+    -------
+    Columns: a probability for each fate under its own name (and ``"none of these"`` where it was
+    kept), ``"fate"``, ``"fate_entropy"``, ``"expected_descendants"``; for groups ``"n_cells"``
+    instead of ``"fate"``. The index has the names of the cells or groups.
+
+    Raises
+    ------
+    KeyError
+        When there are no fates, or no such column.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.branching(300, 5, n_continue=0, random_state=0)
+    >>> scruot.tl.fate_probabilities(adata, "cell_type", source="transport", use_rep="X_sim")
+    >>> scruot.get.fates_df(adata, groupby="time").columns.tolist()
+    ['A', 'B', 'C', 'fate_entropy', 'expected_descendants', 'n_cells']
+    """
+    return fates_table(adata, key, groupby)
 
 
 def cellrank_couplings(

@@ -27,6 +27,7 @@ LAYERS = {
     "get": 3,
     "datasets": 3,
     "io": 2,
+    "fates": 1,
     "solvers": 1,
     "transport": 1,
     "displacement": 1,

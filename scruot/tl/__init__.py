@@ -5,11 +5,13 @@ from scruot.tl._calibrate_transport import calibrate_transport
 from scruot.tl._cross_validate import cross_validate
 from scruot.tl._descent import ancestors, descendants
 from scruot.tl._evaluate import evaluate
+from scruot.tl._fate_probabilities import fate_probabilities
 from scruot.tl._fit_dynamics import fit_dynamics
 from scruot.tl._import_couplings import import_couplings
 from scruot.tl._lineage_mass import lineage_mass
 from scruot.tl._project_velocity import project_velocity
 from scruot.tl._simulate import simulate
+from scruot.tl._terminal_states import terminal_states
 from scruot.tl._to_cellrank import to_cellrank
 from scruot.tl._transitions import ancestor_census, transition_table
 from scruot.tl._transport import transport
@@ -22,11 +24,13 @@ __all__ = [
     "cross_validate",
     "descendants",
     "evaluate",
+    "fate_probabilities",
     "fit_dynamics",
     "import_couplings",
     "lineage_mass",
     "project_velocity",
     "simulate",
+    "terminal_states",
     "to_cellrank",
     "transition_table",
     "transport",

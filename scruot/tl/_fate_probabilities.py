@@ -1,0 +1,291 @@
+"""Where the descendants of every cell end."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from scruot._keys import FateSlots, fate_slots, slots
+from scruot._messages import unknown
+from scruot.dynamics.model import Dynamics
+from scruot.fates import shares
+from scruot.io.fates import Fates, check_free_fates, package_versions, write_fates
+from scruot.io.mass import Mass
+from scruot.io.store import check_writable, plain, writable
+from scruot.tl import _fate_carry as carry
+from scruot.tl._checks import whole
+from scruot.tl._fate_sources import coupled_cells, refuse
+from scruot.tl._fate_states import NamedStates, States, read_states
+from scruot.tl._fate_trust import quality, warn
+from scruot.tl._fitted import read_fitted
+
+_SOURCES = ("dynamics", "transport")
+
+logger = logging.getLogger(__name__)
+
+
+def fate_probabilities(
+    adata: AnnData,
+    groupby: str | None = None,
+    *,
+    terminal_states: NamedStates = None,
+    source: Literal["dynamics", "transport"] = "dynamics",
+    key: str | None = None,
+    none: bool = False,
+    n_simulations: int = 100,
+    stochastic: bool | None = None,
+    time_key: str | None = None,
+    use_rep: str | None = None,
+    n_dims: int | None = None,
+    mass: Mass | None = None,
+    key_added: str | None = None,
+    device: str = "auto",
+    random_state: int = 0,
+    progress: bool = False,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Compute where the descendants of every cell end, counted by their mass.
+
+    Every cell is followed to where its lineage ends: the terminal states. Its probability of a
+    fate is the share of its descendants, by mass, that ends there; a cell in a terminal state has
+    that fate with certainty, and once in it descendants stay. What carries the cells:
+
+    * ``source="dynamics"``, a model with noise: ``n_simulations`` weighted simulations of each
+      cell. Where they end is decided by a vote of nearest cells that is calibrated on cells left
+      out (:class:`scruot.fates.StateClassifier`) and may say "none of these".
+    * ``source="dynamics"``, a deterministic model: a flow sends each cell to one point, which would
+      make every fate certain. So it is followed over one interval at a time, and where cells
+      arrive they are coupled with the cells observed there, with the noise of the automatic rule
+      (:func:`scruot.fates.flow_plan`). Fates are read from the chain of these couplings.
+    * ``source="transport"``: the chain of couplings of :func:`scruot.tl.transport`, or where there
+      are none those of ``method="fate"``, the automatic rule.
+
+    Parameters
+    ----------
+    adata
+        Cells of all times, with a fit for ``source="dynamics"``.
+    groupby
+        Column of ``obs`` with groups, e.g. cell types. Cells may lack a label; those of the last
+        time at which states end are judged by their neighbours, earlier ones are on their way.
+    terminal_states
+        Where lineages end. ``None``: the groups of ``groupby`` that are present at the last time;
+        without ``groupby`` the states of :func:`scruot.tl.terminal_states`. A list: names of
+        groups, each where it is last observed, which may be before the last time. A mapping from
+        names to sets of cells (a boolean column, a mask, names of cells, ``{column: group}``). A
+        word: a column of ``obs`` with the states, missing for other cells.
+    source
+        ``"dynamics"`` or ``"transport"``.
+    key
+        ``key_added`` of the fit or of the transport.
+    none
+        Whether to keep what ends in no terminal state as a last column, ``"none of these"``.
+        Otherwise probabilities are shares among those descendants that end in one.
+    n_simulations
+        Simulations of each cell with a model that has noise.
+    stochastic
+        Whether to simulate with noise; by default as the model has it. ``False`` follows the
+        velocity, with the coupling of end points as for deterministic models.
+    time_key, use_rep, n_dims, mass
+        As in :func:`scruot.tl.transport` (``"time"``, ``"X_pca"``, all, ``"counts"``); only with
+        ``source="transport"`` where no transport is stored.
+    key_added
+        Prefix of all slots; ``"fates"`` by default.
+    device
+        ``"auto"`` (cuda, mps or cpu, in that order), or a device of torch.
+    random_state
+        Seed of the simulations.
+    progress
+        Whether to show a progress bar.
+    copy
+        Whether to return a copy instead of writing to ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy. Written:
+
+    ``adata.obsm["fate_probabilities"]`` : DataFrame (n, number of fates)
+        A column for each fate (and for none), in the order of the terminal states; rows sum to
+        one. NaN for cells that are later than every terminal state and in none of them, or that
+        have no descendants.
+    ``adata.obs["fate"]`` : categorical
+        The most probable fate.
+    ``adata.obs["fate_entropy"]`` : float
+        Entropy of the row, over the logarithm of the number of columns: 0 certain, 1 undecided.
+    ``adata.obs["expected_descendants"]`` : float
+        Descendants where lineages end, per cell.
+    ``adata.obs["terminal_states"]`` : categorical
+        The states that were used.
+    ``adata.uns["fates"]`` : dict
+        ``"names"``, ``"source"``, ``"params"``, ``"resolved"``, ``"versions"``, ``"times"``,
+        ``"quality"``; ``uns["fate_colors"]`` and ``uns["terminal_states_colors"]`` where the data
+        hold colours of ``groupby``.
+
+    Raises
+    ------
+    KeyError
+        When there is no such fit, transport, column or cell.
+    TypeError, ValueError
+        For states that no cell could reach, arguments that do not go together, or a
+        representation that has changed since the fit; raised before anything is computed.
+    RuntimeError
+        When the model drives cells away to infinity.
+
+    See Also
+    --------
+    scruot.tl.terminal_states : name or find the states.
+    scruot.get.fates_df : everything in one table.
+
+    Notes
+    -----
+    A warning is logged where fates cannot be trusted; ``uns["fates"]["quality"]`` holds the figures
+    (see the guide on fates).
+
+    References
+    ----------
+    Schiebinger et al. (2019), Cell 176, 928-943. Weinreb, Wolock, Tusi, Socolovsky and Klein
+    (2018), PNAS 115, E2467-E2476 (what snapshots can tell of fates).
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.branching(400, 5, n_continue=0, random_state=0)
+    >>> scruot.tl.fate_probabilities(adata, "cell_type", source="transport", use_rep="X_sim")
+    >>> list(adata.obsm["fate_probabilities"].columns)
+    ['A', 'B', 'C']
+    """
+    if source not in _SOURCES:
+        raise ValueError(unknown("source", str(source), _SOURCES))
+    whole("n_simulations", n_simulations)
+    names = fate_slots(key_added)
+    check_writable(adata, copy=copy)
+    check_free_fates(adata, names)
+    asked = _Asked(groupby, terminal_states, names)
+    reading = {"time_key": time_key, "use_rep": use_rep, "n_dims": n_dims, "mass": mass}
+    if source == "dynamics":
+        refuse(reading, "source='dynamics', which reads all of that from the fit")
+        cells, run = _from_dynamics(
+            adata,
+            asked,
+            key,
+            device,
+            stochastic=stochastic,
+            n_simulations=n_simulations,
+            random_state=random_state,
+        )
+    else:
+        cells, run = _from_transport(adata, asked, key, reading, random_state, progress=progress)
+    found = run()
+    params = {
+        "groupby": groupby,
+        "terminal_states": _described(terminal_states),
+        "key": key,
+        "none": none,
+        "n_simulations": n_simulations,
+        "stochastic": stochastic,
+        **reading,
+        "random_state": random_state,
+    }
+    figures = quality(cells, found)
+    record = {
+        "names": np.asarray(cells.states.names, dtype=object),
+        "source": source,
+        "params": {k: plain(v) for k, v in params.items()},
+        "resolved": {k: plain(v) for k, v in carry.described(found.settings).items()},
+        "versions": package_versions(),
+        "times": np.asarray(cells.states.exit_times(cells.time)),
+        "quality": figures,
+    }
+    written = writable(adata, copy=copy)
+    write_fates(
+        written,
+        _normalised(found, cells.states, record, none=none),
+        cells.states.categorical(),
+        found.mass.sum(1),
+        cells.states.groupby,
+        names,
+    )
+    warn(figures)
+    return written if copy else None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a user asked for; read once the times are known."""
+
+    groupby: str | None
+    named: NamedStates
+    slots: FateSlots
+
+    def read(self, adata: AnnData, time: NDArray[np.float64], usable: NDArray[np.bool_]) -> States:
+        return read_states(adata, self.groupby, self.named, time, usable, self.slots)
+
+
+def _from_dynamics(
+    adata: AnnData,
+    asked: _Asked,
+    key: str | None,
+    device: str,
+    *,
+    stochastic: bool | None,
+    n_simulations: int,
+    random_state: int,
+) -> tuple[carry.FateCells, Any]:
+    """Return the cells of a fit, and what computes their fates."""
+    fitted = read_fitted(adata, key, device)
+    model: Dynamics = fitted.model
+    if stochastic and not model.stochastic:
+        msg = (
+            f"Found stochastic=True, but uns[{slots(key).key!r}] holds a deterministic model "
+            f"({model.method!r}); leave it out."
+        )
+        raise ValueError(msg)
+    states = asked.read(adata, fitted.time, fitted.mass > 0)
+    cells = carry.FateCells(fitted.x, fitted.time, fitted.mass, fitted.reference, states=states)
+    if model.stochastic if stochastic is None else stochastic:
+        return cells, lambda: carry.by_simulation(
+            cells, model, n_simulations=n_simulations, random_state=random_state
+        )
+    return cells, lambda: carry.by_flow(cells, model, random_state=random_state)
+
+
+def _from_transport(
+    adata: AnnData,
+    asked: _Asked,
+    key: str | None,
+    reading: dict[str, Any],
+    random_state: int,
+    *,
+    progress: bool,
+) -> tuple[carry.FateCells, Any]:
+    """Return the cells of stored couplings, or of automatic ones, and what computes their fates."""
+    found = coupled_cells(adata, key, reading)
+    usable = found.used if found.stored is not None else found.mass > 0
+    states = asked.read(adata, found.time, usable)
+    cells = carry.FateCells(
+        found.x, found.time, found.mass, found.used, found.stored, states=states
+    )
+
+    def bar(intervals: Any) -> Any:
+        return tqdm(intervals, disable=not progress, desc="fates")
+
+    return cells, lambda: carry.by_coupling(cells, random_state=random_state, each=bar)
+
+
+def _described(named: NamedStates) -> Any:
+    """Return terminal states as h5ad holds them: names of sets, not the sets."""
+    return list(named) if named is not None and not isinstance(named, str) else named
+
+
+def _normalised(
+    found: carry.Carried, states: States, record: dict[str, Any], *, none: bool
+) -> Fates:
+    mass = found.mass if none else found.mass[:, :-1]
+    p = shares(mass)
+    n = len(states.names)
+    return Fates(states.names, p[:, :n], p[:, n] if none else None, None, record)

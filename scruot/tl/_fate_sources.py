@@ -1,0 +1,149 @@
+"""Couplings that carry cells to their fates: stored ones, or those of the automatic rule."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from scruot._keys import transport_slots
+from scruot.fates import automatic_plan
+from scruot.io.couplings import read_transport, require_all_cells
+from scruot.io.read import read_cells
+from scruot.io.representation import read_representation
+from scruot.transport import AutoSettings, Chain, auto_settings
+
+logger = logging.getLogger(__name__)
+
+Each = Callable[[Sequence[int]], Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Coupled:
+    """Cells with the couplings between their times.
+
+    Parameters
+    ----------
+    x
+        Coordinates (n, d).
+    time
+        Times (n,); NaN for cells outside.
+    mass
+        Absolute masses (n,).
+    used
+        Cells that are coupled (n,).
+    stored
+        Couplings of consecutive times, cells in the order of ``rows``; ``None`` where the
+        automatic rule has to find them.
+    """
+
+    x: NDArray[np.floating]
+    time: NDArray[np.float64]
+    mass: NDArray[np.float64]
+    used: NDArray[np.bool_]
+    stored: Chain | None = None
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Times of the cells that are used."""
+        return np.unique(self.time[self.used])
+
+    def rows(self) -> list[NDArray[np.integer]]:
+        """Return the used cells of each time."""
+        return [np.flatnonzero(self.used & (self.time == t)) for t in self.times]
+
+    def snapshots(self) -> tuple[list[torch.Tensor], list[torch.Tensor], list[float]]:
+        """Return clouds, masses (that stand for all cells of their time), and times."""
+        rows = self.rows()
+        xs = [torch.from_numpy(np.array(self.x[r], dtype=np.float64)) for r in rows]
+        masses = []
+        for t, r in zip(self.times, rows, strict=True):
+            total = self.mass[self.time == t].sum()
+            masses.append(torch.from_numpy(self.mass[r] * (total / self.mass[r].sum())))
+        return xs, masses, [float(t) for t in self.times]
+
+    def couple(
+        self, random_state: int, each: Each | None = None
+    ) -> tuple[Chain, AutoSettings | None]:
+        """Return the couplings, and the rule's settings; none where no coordinates are known."""
+        if self.stored is not None and not self.x.shape[1]:
+            return self.stored, None
+        xs, masses, times = self.snapshots()
+        if self.stored is not None:
+            return self.stored, auto_settings(xs, masses, times)
+        logger.info("No couplings are stored: coupling %d cells by the rule 'fate'.", len(self.x))
+        plan = automatic_plan(xs, masses, times, random_state=random_state, each=each)
+        return plan.chain, plan.settings
+
+
+def coupled_cells(adata: AnnData, key: str | None, reading: dict[str, Any]) -> Coupled:
+    """Return the cells of stored couplings, or where there are none those to be coupled.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        For a key without couplings, couplings of other cells, arguments beside stored couplings,
+        and data that cannot be read.
+    """
+    stored = transport_slots(key).uns
+    if key is not None or stored in adata.uns:
+        refuse(
+            reading,
+            f"stored couplings, uns[{stored!r}], that have their own; leave it out to use them, or "
+            "delete them to have new ones",
+        )
+        return _stored(adata, key)
+    given = {
+        "time_key": reading["time_key"] or "time",
+        "use_rep": reading["use_rep"] or "X_pca",
+        "n_dims": reading["n_dims"],
+        "mass": "counts" if reading["mass"] is None else reading["mass"],
+    }
+    cells = read_cells(adata, **given)
+    return Coupled(cells.x, cells.time, cells.mass, cells.fitted)
+
+
+def refuse(reading: dict[str, Any], why: str) -> None:
+    """Refuse arguments that would not be read.
+
+    Raises
+    ------
+    ValueError
+        For any that is given.
+    """
+    for name, value in reading.items():
+        if value is not None:
+            msg = f"Found {name}={value!r} together with {why}."
+            raise ValueError(msg)
+
+
+def _stored(adata: AnnData, key: str | None) -> Coupled:
+    found = read_transport(adata, key)
+    require_all_cells(
+        adata, found, range(len(found.times)), "descendants would be missing in their fates"
+    )
+    time, mass = np.full(adata.n_obs, np.nan), np.zeros(adata.n_obs)
+    order = []
+    for k, t in enumerate(found.times):
+        rows = adata.obs_names.get_indexer(found.cells[k])
+        time[rows], mass[rows] = t, found.mass[k]
+        order.append(np.argsort(rows))
+    chain = Chain([p[order[k]][:, order[k + 1]] for k, p in enumerate(found.couplings)])
+    x = _representation(adata, adata.uns[transport_slots(key).uns]["params"])
+    return Coupled(x, time, mass, np.isfinite(time), chain)
+
+
+def _representation(adata: AnnData, params: Any) -> NDArray[np.floating]:
+    """Return the coordinates that were coupled, without columns where nobody knows (imported)."""
+    if "use_rep" not in params:
+        return np.zeros((adata.n_obs, 0), dtype=np.float32)
+    n_dims = str(params.get("n_dims", "null"))
+    return read_representation(
+        adata, str(params["use_rep"]), None if n_dims == "null" else int(n_dims)
+    )

@@ -1,0 +1,58 @@
+"""Whether fates can be trusted: figures and warnings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from scruot.tl._fate_carry import Carried, FateCells
+
+logger = logging.getLogger(__name__)
+
+_NO_PROGENITORS = 2.0  # spread of the narrowest snapshot over near distances
+_LOST = 0.2  # share of descendants that end in no state
+
+
+def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
+    """Return figures by which to judge fates.
+
+    ``spread_over_near``
+        Of :func:`scruot.transport.auto_settings`: beyond about 2 no snapshot looks like
+        progenitors.
+    ``none_share``
+        Share of the descendants, over all cells, that end in no terminal state.
+    ``without_fate``
+        Number of cells without a fate.
+    """
+    known = np.isfinite(found.mass).all(1) & (cells.mass > 0)
+    total = cells.mass[known] @ found.mass[known]
+    return {
+        "spread_over_near": float("nan")
+        if found.settings is None
+        else float(found.settings.spread_over_near),
+        "none_share": float(total[-1] / total.sum()) if total.sum() > 0 else float("nan"),
+        "without_fate": int((~known).sum()),
+    }
+
+
+def warn(figures: Mapping[str, Any]) -> None:
+    """Log what makes fates doubtful, with the remedy."""
+    ratio = figures["spread_over_near"]
+    if ratio > _NO_PROGENITORS:
+        logger.warning(
+            "No snapshot looks like progenitors: the narrowest is %.2g times as wide as its near "
+            "distances (up to %g is usual). Noise cannot be told from fates, so probabilities of "
+            "early cells are not to be trusted; add an earlier snapshot, or start with cells of "
+            "one kind.",
+            ratio,
+            _NO_PROGENITORS,
+        )
+    if figures["none_share"] > _LOST:
+        logger.warning(
+            "%.0f %% of the descendants end in no terminal state; name more states "
+            "(terminal_states), or look at them with none=True.",
+            100 * figures["none_share"],
+        )

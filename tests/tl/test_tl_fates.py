@@ -1,0 +1,242 @@
+"""tl.fate_probabilities and tl.terminal_states through the public API."""
+
+import logging
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import scruot
+from scruot._keys import fate_slots
+from scruot.io.fates import NONE
+
+ARGS = {"use_rep": "X_sim"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    adata = scruot.datasets.branching(900, 6, n_continue=64, dt=0.05, random_state=20)
+    population = adata.uns["truth"]["population"]
+    adata.uns["mass"] = dict(zip(population["time"], population["size"], strict=True))
+    return adata
+
+
+@pytest.fixture
+def cells(data):
+    return data.copy()
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    adata = data.copy()
+    mass = adata.uns.pop("mass")
+    scruot.tl.fit_dynamics(adata, "wfr", use_rep="X_sim", mass=mass, progress=False)
+    return adata
+
+
+def run(adata, groupby="cell_type", **options):
+    mass = adata.uns.pop("mass", None)
+    if options.get("source", "transport") == "transport" and "transport" not in adata.uns:
+        options = {**ARGS, "mass": mass, **options}
+    scruot.tl.fate_probabilities(adata, groupby, **{"source": "transport", **options})
+    return adata.obsm[fate_slots(options.get("key_added")).probabilities]
+
+
+def truth_scores(adata, p, early):
+    truth = adata.obsm["fate_true"][early]
+    guess = p.to_numpy()[early]
+    r = np.mean([np.corrcoef(guess[:, k], truth[:, k])[0, 1] for k in range(3)])
+    null = np.mean((truth - truth.mean(0)) ** 2)
+    return r, 1 - np.mean((guess - truth) ** 2) / null
+
+
+def test_slots_and_sums(cells):
+    p = run(cells)
+    assert list(p.columns) == ["A", "B", "C"]
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    assert list(cells.obs["fate"].cat.categories) == ["A", "B", "C"]
+    best = p.columns[p.to_numpy().argmax(1)]
+    assert (cells.obs["fate"].astype(str) == best).all()
+    entropy = cells.obs["fate_entropy"]
+    assert entropy.between(0, 1).all()
+    last = cells.obs["time"] == 4
+    np.testing.assert_allclose(entropy[last], 0.0, atol=1e-12)
+    kind = cells.obs["cell_type"].astype(str)
+    assert (cells.obs["fate"].astype(str) == kind)[last].all()
+    assert cells.obs["terminal_states"].notna().sum() == last.sum()
+    np.testing.assert_allclose(cells.obs.loc[last, "expected_descendants"], 1.0)
+
+
+def test_expected_descendants_add_up_to_the_last_population(cells):
+    mass = dict(cells.uns["mass"])
+    run(cells)
+    for t in (0.0, 1.0, 2.0, 3.0):
+        here = cells.obs["time"] == t
+        grown = cells.obs.loc[here, "expected_descendants"].mean() * mass[t]
+        assert grown == pytest.approx(mass[4.0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("source", "least"), [("transport", (0.75, 0.3)), ("dynamics", (0.6, 0.1))]
+)
+def test_early_fates_are_right_and_not_overconfident(source, least, cells, fitted):
+    adata = cells if source == "transport" else fitted.copy()
+    p = run(adata, source=source)
+    r, skill = truth_scores(adata, p, (adata.obs["time"] <= 1).to_numpy())
+    assert (r, skill) > least
+    assert skill > least[1]
+
+
+def test_stored_couplings_are_used(cells):
+    mass = cells.uns.pop("mass")
+    scruot.tl.transport(cells, "balanced", mass=mass, progress=False, **ARGS)
+    p = run(cells)
+    couplings = scruot.get.transport(cells)
+    last = cells[couplings.cells[4]].obs["cell_type"]
+    for fate in "ABC":
+        share = couplings.pull(
+            (last == fate) * couplings.mass[4], source_time=0, target_time=4
+        ) / couplings.pull(source_time=0, target_time=4)
+        np.testing.assert_allclose(p.loc[couplings.cells[0], fate], share, atol=1e-9)
+    with pytest.raises(ValueError, match="stored couplings"):
+        scruot.tl.fate_probabilities(cells, "cell_type", source="transport", use_rep="X_sim")
+
+
+def test_cells_without_a_label_are_judged_by_their_neighbours(cells):
+    full = run(cells).copy()
+    cells.uns.pop("fates")
+    hidden = (cells.obs["time"] == 4) & (np.arange(cells.n_obs) % 2 == 0)
+    known = cells.obs["cell_type"].copy()
+    cells.obs["cell_type"] = known.where(~hidden)
+    mass = dict(zip(range(5), cells.uns["truth"]["population"]["size"], strict=True))
+    p = run(cells, mass=mass)
+    right = (cells.obs.loc[hidden, "fate"].astype(str) == known[hidden].astype(str)).mean()
+    assert right > 0.9
+    early = (cells.obs["time"] <= 1).to_numpy()
+    all_known, half_known = (truth_scores(cells, q, early)[0] for q in (full, p))
+    assert half_known > all_known - 0.05
+
+
+def test_states_may_end_before_the_last_time(cells):
+    core = cells.obsm["X_core"]
+    # one side of the first fork
+    leaving = (cells.obs["time"] == 2) & (core[:, 1] > 0.5 * core[:, 0])
+    kind = cells.obs["cell_type"].astype(str).where(~leaving, "leaver")
+    kind[(cells.obs["time"] != 4) & ~leaving] = np.nan
+    cells.obs["kind"] = kind
+    p = run(cells, "kind", terminal_states=["A", "B", "C", "leaver"])
+    assert list(p.columns) == ["A", "B", "C", "leaver"]
+    np.testing.assert_allclose(p.loc[leaving, "leaver"], 1.0)
+    np.testing.assert_allclose(cells.obs.loc[leaving, "expected_descendants"], 1.0)
+    # those that stay at the time of the exit are not in it
+    later = (cells.obs["time"] == 3).to_numpy()
+    np.testing.assert_allclose(p.loc[later, "leaver"], 0.0)
+    early = (cells.obs["time"] <= 1).to_numpy()
+    high = core[:, 1] > 0.5 * core[:, 0]
+    assert p.loc[early & high, "leaver"].mean() > 2 * p.loc[early & ~high, "leaver"].mean()
+
+
+def test_sets_of_cells_and_cells_that_cannot_have_a_fate(cells):
+    core = cells.obsm["X_core"]
+    middle = cells.obs["time"] == 2
+    sets = {"up": (middle & (core[:, 1] > 1)).to_numpy(), "down": middle & (core[:, 1] <= 1)}
+    p = run(cells, None, terminal_states=sets)
+    assert list(p.columns) == ["up", "down"]
+    late = (cells.obs["time"] > 2).to_numpy()
+    assert p[late].isna().all(axis=None)
+    assert cells.obs.loc[late, "fate"].isna().all()
+    np.testing.assert_allclose(p[~late].sum(axis=1), 1.0)
+
+
+def test_none_of_these(cells):
+    p = run(cells, terminal_states=["A", "B"], none=True)
+    assert list(p.columns) == ["A", "B", NONE]
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    last = cells.obs["time"] == 4
+    is_c = cells.obs["cell_type"] == "C"
+    np.testing.assert_allclose(p.loc[last & is_c, NONE], 1.0)
+    table = scruot.get.fates_df(cells)
+    assert NONE in table.columns
+
+
+def test_without_a_snapshot_of_progenitors_a_warning_says_so(cells, caplog):
+    late = cells[cells.obs["time"] >= 3].copy()
+    late.uns.pop("mass")
+    with caplog.at_level(logging.WARNING, logger="scruot"):
+        run(late)
+    assert "No snapshot looks like progenitors" in caplog.text
+    assert late.uns["fates"]["quality"]["spread_over_near"] > 2
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="scruot"):
+        run(cells)
+    assert "progenitors" not in caplog.text
+    assert cells.uns["fates"]["quality"]["spread_over_near"] < 2
+
+
+def test_survives_h5ad_and_odd_names(cells, tmp_path):
+    cells.obs["cell_type"] = cells.obs["cell_type"].cat.rename_categories({"A": "Ery/Mk"})
+    cells.uns["cell_type_colors"] = ["#000001", "#000002", "#000003", "#000004", "#000005"]
+    run(cells, key_added="mine")
+    cells.write_h5ad(tmp_path / "fates.h5ad")
+    back = anndata.read_h5ad(tmp_path / "fates.h5ad")
+    table = scruot.get.fates_df(back, key="mine")
+    assert list(table.columns[:3]) == ["Ery/Mk", "B", "C"]
+    pd.testing.assert_frame_equal(table, scruot.get.fates_df(cells, key="mine"))
+    assert list(back.uns["mine_fate_colors"]) == ["#000003", "#000004", "#000005"]
+    assert "fate" not in back.obs
+
+
+def test_copy_leaves_the_original_alone(cells):
+    before = set(cells.obs.columns)
+    made = scruot.tl.fate_probabilities(
+        cells, "cell_type", source="transport", use_rep="X_sim", copy=True
+    )
+    assert set(cells.obs.columns) == before
+    assert "fate" in made.obs
+
+
+def test_terminal_states_are_found_with_reasons(cells):
+    mass = cells.uns["mass"]
+    table = scruot.tl.terminal_states(cells, "cell_type", mass=mass, **ARGS)
+    assert table.loc[table["proposed"], "group"].tolist() == ["A", "B", "C"]
+    assert table.set_index("group").loc["progenitor", "reason"].startswith("last seen")
+    p = run(cells, None)
+    assert list(p.columns) == ["A", "B", "C"]
+    with pytest.raises(ValueError, match="looks like an end"):
+        scruot.tl.terminal_states(cells, "cell_type", min_kept=1.1, mass=mass, **ARGS)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"source": "model"}, ValueError, "dynamics"),
+        ({"groupby": "cell_typ"}, KeyError, "cell_type"),
+        ({"groupby": None}, ValueError, "terminal_states"),
+        ({"terminal_states": ["A", "D"]}, ValueError, "no group"),
+        ({"terminal_states": ["A"]}, ValueError, "at least two"),
+        ({"groupby": None, "terminal_states": ["A", "B"]}, ValueError, "groupby"),
+        ({"terminal_states": {"a": ["cell1"], "b": ["cell1"]}}, ValueError, "both"),
+        ({"source": "dynamics"}, KeyError, "fit_dynamics"),
+        ({"key": "other"}, KeyError, "transport"),
+        ({"n_simulations": 0}, ValueError, "n_simulations"),
+        ({"use_rep": "X_none"}, KeyError, "X_sim"),
+    ],
+)
+def test_bad_input(cells, options, error, words):
+    before = set(cells.obs.columns)
+    given = {"groupby": "cell_type", "source": "transport", **options}
+    if given["source"] == "transport" and "key" not in given:
+        given.setdefault("use_rep", "X_sim")
+    groupby = given.pop("groupby")
+    with pytest.raises(error, match=words):
+        scruot.tl.fate_probabilities(cells, groupby, **given)
+    assert set(cells.obs.columns) == before
+    assert "fates" not in cells.uns
+
+
+def test_groups_that_are_missing_at_the_last_time(cells):
+    early = cells.obs["cell_type"].where(cells.obs["time"] < 4)
+    cells.obs["early"] = early
+    with pytest.raises(ValueError, match="name groups that end before it"):
+        scruot.tl.fate_probabilities(cells, "early", source="transport", use_rep="X_sim")
