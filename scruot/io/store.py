@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scruot import solvers
 from scruot._keys import Slots, basis_name
-from scruot._messages import did_you_mean
+from scruot._messages import did_you_mean, unknown
 from scruot.dynamics.model import Dynamics
 from scruot.io.read import Cells, read_obs
 from scruot.io.representation import check_unchanged, fingerprint, read_representation
@@ -89,7 +89,14 @@ def read_model(
         When the entry is damaged.
     """
     record = read_record(adata, key)
-    solver = solvers.get(str(record["method"]))
+    method = str(record["method"])
+    if method not in solvers.names():
+        msg = (
+            f"{unknown('method', method, solvers.names())} If it is one of your own, call "
+            "scruot.solvers.register with it first."
+        )
+        raise ValueError(msg)
+    solver = solvers.get(method)
     weights = {k: np.asarray(v) for k, v in record["weights"].items()}
     return from_arrays(solver, str(record["spec"]), weights, device or torch.device("cpu"))
 

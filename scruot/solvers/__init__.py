@@ -1,12 +1,13 @@
 """The solvers and what is known about each.
 
 A method is one file that ends in a :class:`~scruot.solvers.problem.Solver`, and one line in
-``_SOLVERS``.
+``_ALL``; a method of your own, outside this package, is one call of :func:`register`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from scruot._messages import unknown
@@ -21,7 +22,7 @@ from scruot.solvers.vgfm import VGFM
 from scruot.solvers.wfr import WFR
 from scruot.solvers.wfrfm import WFRFM
 
-__all__ = ["cite", "describe", "get", "names"]
+__all__ = ["cite", "describe", "get", "names", "register"]
 
 _ALL = (WFRFM, WFR, UOTFM, VGFM, CRUFM, OTCFM, SF2M, DEEPRUOT, VARRUOT)
 _SOLVERS: dict[str, Solver] = {solver.name: solver for solver in _ALL}
@@ -69,6 +70,54 @@ def get(name: str) -> Solver:
     if name not in _SOLVERS:
         raise ValueError(unknown("method", name, names()))
     return _SOLVERS[name]
+
+
+def register(solver: Solver, *, replace: bool = False) -> None:
+    """Add a method of your own, for this session.
+
+    It is then at hand under its name everywhere: in :func:`scruot.tl.fit_dynamics`,
+    :func:`scruot.tl.cross_validate`, :func:`describe`, and for reading files that were fitted with
+    it. The command line knows the methods of the package alone.
+
+    Parameters
+    ----------
+    solver
+        The method; see :class:`scruot.solvers.problem.Solver`.
+    replace
+        Whether a method of the same name may be replaced.
+
+    Raises
+    ------
+    TypeError
+        For anything else than a solver.
+    ValueError
+        For a name that is taken, or that is not lower-case letters and digits.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> solver = scruot.solvers.get("wfr")  # or one of yours
+    >>> scruot.solvers.register(solver, replace=True)
+    >>> "wfr" in scruot.solvers.names()
+    True
+    """
+    if not isinstance(solver, Solver):
+        kind = type(solver).__name__
+        msg = f"Found a {kind}; expected a Solver (see scruot.solvers.problem)."
+        raise TypeError(msg)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", solver.name):
+        msg = (
+            f"Found the name {solver.name!r}; expected lower-case letters, digits and underscores, "
+            "beginning with a letter."
+        )
+        raise ValueError(msg)
+    if solver.name in _SOLVERS and not replace:
+        msg = (
+            f"Found a method {solver.name!r} already; expected a new name, or replace=True to put "
+            "this one in its place."
+        )
+        raise ValueError(msg)
+    _SOLVERS[solver.name] = solver
 
 
 def describe(name: str) -> dict[str, Any]:
