@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix, issparse
 from scruot._keys import TransportSlots, transport_slots
 from scruot._messages import did_you_mean
 from scruot.io.store import plain
+from scruot.io.time import label_times
 from scruot.io.transport import Transport
 
 _PACKAGES = ("scruot", "torch", "numpy", "scipy", "anndata")
@@ -102,6 +103,7 @@ def read_transport(adata: AnnData, key: str | None = None) -> Transport:
         couplings=tuple(csr_matrix(p) for p in couplings),
         quality=record["quality"],
         method=str(record["method"]),
+        labels=_labels(adata, record["params"], times, cells),
     )
     if not any(c.isin(adata.obs_names).any() for c in transport.cells):
         msg = (
@@ -167,6 +169,18 @@ def write_transport(
     for name in (slots.descendants, slots.ancestors):
         if name in adata.obs:
             del adata.obs[name]
+
+
+def _labels(
+    adata: AnnData, params: Mapping[str, Any], times: NDArray[np.float64], cells: list[Any]
+) -> dict[str, float]:
+    """Return the user's labels of the times, of which ``adata`` has cells."""
+    column = adata.obs.get(params.get("time_key"))
+    if column is None or pd.api.types.is_numeric_dtype(column.dtype):
+        return {}
+    rows = [adata.obs_names.get_indexer(pd.Index(np.asarray(c, dtype=object))) for c in cells]
+    first = [(r[r >= 0][0], t) for r, t in zip(rows, times, strict=True) if (r >= 0).any()]
+    return label_times(column.iloc[[r for r, _ in first]], [t for _, t in first])
 
 
 def _ordered(parts: Any, n: int) -> list[Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import numbers
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from scruot._messages import did_you_mean
 from scruot.dynamics.snapshots import Snapshots
 from scruot.io.mass import Mass, read_mass
 from scruot.io.representation import read_representation, require_variation
-from scruot.io.time import label_ranks, read_times
+from scruot.io.time import as_time, label_ranks, label_times, read_times
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Cells:
         Which cells are held out by themselves (n,).
     ranks
         Times of ordered labels without numbers, where the time column has them.
+    labels
+        Time of every label, where the time column holds labels.
     """
 
     x: NDArray[np.float32]
@@ -48,6 +50,7 @@ class Cells:
     fitted: NDArray[np.bool_]
     held_out: NDArray[np.bool_]
     ranks: Mapping[str, float] | None = None
+    labels: Mapping[str, float] = field(default_factory=dict)
 
     def snapshots(self) -> Snapshots:
         """Return the fitted cells by time; populations include cells held out by themselves."""
@@ -93,7 +96,7 @@ def read_cells(
     use_rep: str,
     n_dims: int | None = None,
     mass: Mass = "counts",
-    holdout: float | Iterable[float] | None = None,
+    holdout: float | str | Iterable[float | str] | None = None,
     holdout_cells: float | str | None = None,
     random_state: int = 0,
 ) -> Cells:
@@ -112,7 +115,8 @@ def read_cells(
     x = read_representation(adata, use_rep, n_dims)
     require_variation(x, use_rep)
     weights = read_mass(adata.obs, times, mass)
-    fitted = ~_at_times(times, holdout)
+    labels = label_times(column, times)
+    fitted = ~_at_times(times, holdout, labels)
     held_out = _held_out_cells(adata, times, holdout_cells, random_state)
     # a cell without mass carries nothing; it is evaluated, not fitted
     fitted &= ~held_out & (weights > 0)
@@ -123,26 +127,24 @@ def read_cells(
             f"{np.unique(times).tolist()}); dynamics need at least two."
         )
         raise ValueError(msg)
-    return Cells(x, times, weights, fitted, held_out, label_ranks(column))
+    return Cells(x, times, weights, fitted, held_out, label_ranks(column), labels)
 
 
 def _at_times(
-    times: NDArray[np.float64], holdout: float | Iterable[float] | None
+    times: NDArray[np.float64],
+    holdout: float | str | Iterable[float | str] | None,
+    labels: Mapping[str, float],
 ) -> NDArray[np.bool_]:
     if holdout is None:
         return np.zeros(len(times), dtype=bool)
     asked = [holdout] if np.isscalar(holdout) else list(holdout)  # type: ignore[arg-type]
     observed = np.unique(times)
-    wanted = []
-    for value in asked:
-        try:
-            wanted.append(float(value))  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            msg = f"Found holdout={value!r}; expected times out of {observed.tolist()}."
-            raise ValueError(msg) from error
-        if wanted[-1] not in observed:
-            msg = f"Cannot hold out time {value!r}: observed times are {observed.tolist()}."
-            raise ValueError(msg)
+    wanted = [as_time(value, labels) for value in asked]
+    lost = [value for value, time in zip(asked, wanted, strict=True) if time not in observed]
+    if lost:
+        known = list(labels) or observed.tolist()
+        msg = f"Cannot hold out time {lost[0]!r}: observed times are {known}."
+        raise ValueError(msg)
     return np.isin(times, wanted)
 
 

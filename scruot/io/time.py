@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,31 @@ def label_ranks(column: pd.Series) -> dict[str, float] | None:
     if categories.dtype.kind in "biufc" or any(_NUMBER.search(label) for label in labels):
         return None
     return {label: float(rank) for rank, label in enumerate(labels)}
+
+
+def label_times(column: pd.Series, times: ArrayLike) -> dict[str, float]:
+    """Return the time of every label of a column of strings; nothing for other columns.
+
+    Parameters
+    ----------
+    column
+        The times as the user wrote them, shape (n,).
+    times
+        The same as numbers, shape (n,).
+    """
+    unique, first = np.unique(np.asarray(times, dtype=np.float64), return_index=True)
+    labels = zip(column.iloc[first], unique, strict=True)
+    return {label: float(time) for label, time in labels if isinstance(label, str)}
+
+
+def as_time(asked: Any, labels: Mapping[str, float]) -> float:
+    """Return a time that was given as a number or by its label; NaN for anything else."""
+    if isinstance(asked, str) and asked in labels:
+        return labels[asked]
+    try:
+        return float(asked)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _by_rank(column: pd.Series, time_key: str, ranks: Mapping[str, float]) -> NDArray[np.float64]:

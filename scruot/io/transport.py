@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 
+from scruot.io.time import as_time
 from scruot.transport import Chain
 
 
@@ -56,22 +56,24 @@ class Transport:
     couplings: tuple[csr_matrix, ...]
     quality: pd.DataFrame
     method: str
+    labels: Mapping[str, float] = field(default_factory=dict)
 
-    def index(self, time: float) -> int:
-        """Return the position of a time.
+    def index(self, time: float | str) -> int:
+        """Return the position of a time, given as a number or by its label.
 
         Raises
         ------
         ValueError
             For a time that is none of the transport's.
         """
-        found = np.flatnonzero(self.times == _number(time))
+        found = np.flatnonzero(self.times == as_time(time, self.labels))
         if len(found) == 0:
-            msg = f"Found time {time!r}; expected one of {self.times.tolist()}."
+            known = list(self.labels) or self.times.tolist()
+            msg = f"Found time {time!r}; expected one of {known}."
             raise ValueError(msg)
         return int(found[0])
 
-    def span(self, source_time: float, target_time: float) -> tuple[int, int]:
+    def span(self, source_time: float | str, target_time: float | str) -> tuple[int, int]:
         """Return the positions of two times, the first before the second.
 
         Raises
@@ -94,7 +96,7 @@ class Transport:
         return Chain(list(self.couplings))
 
     def coupling(
-        self, source_time: float, target_time: float, *, kept_mass: float = 1.0
+        self, source_time: float | str, target_time: float | str, *, kept_mass: float = 1.0
     ) -> AnnData:
         """Return the coupling of any two times, composed, with the names of the cells.
 
@@ -128,8 +130,8 @@ class Transport:
         self,
         mass: ArrayLike | pd.Series | None = None,
         *,
-        source_time: float,
-        target_time: float,
+        source_time: float | str,
+        target_time: float | str,
     ) -> pd.Series:
         """Carry mass forward: where descendants are.
 
@@ -153,8 +155,8 @@ class Transport:
         self,
         mass: ArrayLike | pd.Series | None = None,
         *,
-        source_time: float,
-        target_time: float,
+        source_time: float | str,
+        target_time: float | str,
     ) -> pd.Series:
         """Trace mass back: where ancestors are.
 
@@ -210,10 +212,3 @@ class Transport:
             msg = "Found mass with negative or non-finite values; expected masses >= 0."
             raise ValueError(msg)
         return values
-
-
-def _number(time: Any) -> float:
-    try:
-        return float(time)
-    except (TypeError, ValueError):
-        return float("nan")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass
 from scruot.io.read import Cells, read_cells
+from scruot.io.time import as_time
 from scruot.tl._couple import grown
 from scruot.tl._selection import Chosen, chosen_rows
 from scruot.tl._transport_auto import resolve
@@ -31,7 +33,7 @@ def calibrate_transport(
     cells: Chosen | None = None,
     *,
     growth: float | str,
-    source_time: float | None = None,
+    source_time: float | str | None = None,
     time_key: str = "time",
     use_rep: str = "X_pca",
     n_dims: int | None = None,
@@ -58,8 +60,8 @@ def calibrate_transport(
         Their growth rate per unit of time; or, without ``cells``, a column of ``obs`` with growth
         rates, whose spread is to be found (its values at single cells are not used).
     source_time
-        Time of the cells, where they are of several times. Without ``cells``: start of the
-        interval that is regarded, by default the first.
+        Time of the cells, a number or its label, where they are of several times. Without
+        ``cells``: start of the interval that is regarded, by default the first.
     time_key, use_rep, n_dims, mass
         As in :func:`scruot.tl.fit_dynamics`.
     penalty, reg, device, random_state
@@ -108,7 +110,7 @@ def calibrate_transport(
         start = _start(read, rows, times, source_time)
     else:
         rates = read_rates(adata, _column(growth), read)
-        start = _position(times, times[0] if source_time is None else source_time)
+        start = _position(times, times[0] if source_time is None else source_time, read.labels)
     snapshots = read.snapshots().to(target)
     settings = resolve(snapshots, params)
     ends = snapshots.x[start], snapshots.x[start + 1]
@@ -202,11 +204,11 @@ def _start(
     cells: Cells,
     rows: NDArray[np.integer],
     times: NDArray[np.float64],
-    source_time: float | None,
+    source_time: float | str | None,
 ) -> int:
     """Return the position of the time of the cells."""
     if source_time is not None:
-        start = _position(times, source_time)
+        start = _position(times, source_time, cells.labels)
         if not (cells.fitted & (cells.time == times[start]))[rows].any():
             msg = f"None of the {len(rows)} cells is at time {times[start]:g} with positive mass."
             raise ValueError(msg)
@@ -218,13 +220,14 @@ def _start(
             "source_time."
         )
         raise ValueError(msg)
-    return _position(times, float(found[0]))
+    return _position(times, float(found[0]), cells.labels)
 
 
-def _position(times: NDArray[np.float64], time: Any) -> int:
+def _position(times: NDArray[np.float64], time: Any, labels: Mapping[str, float]) -> int:
     """Return the position of a time that has a later one."""
-    found = np.flatnonzero(times[:-1] == time if isinstance(time, numbers.Real) else [])
+    found = np.flatnonzero(times[:-1] == as_time(time, labels))
     if len(found) == 0:
-        msg = f"Found source_time={time!r}; expected one of {times[:-1].tolist()}."
+        known = [name for name, t in labels.items() if t in times[:-1]]
+        msg = f"Found source_time={time!r}; expected one of {known or times[:-1].tolist()}."
         raise ValueError(msg)
     return int(found[0])

@@ -23,7 +23,7 @@ def cross_validate(
     adata: AnnData,
     methods: str | Sequence[str] = ("wfrfm",),
     *,
-    times: float | Iterable[float] | None = None,
+    times: float | str | Iterable[float | str] | None = None,
     params: Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]] | None = None,
     time_key: str = "time",
     use_rep: str = "X_pca",
@@ -54,9 +54,9 @@ def cross_validate(
         One or several of :func:`scruot.solvers.names`, and ``"transport"`` for
         :func:`scruot.tl.transport`.
     times
-        Times to leave out, one after the other; by default all but the first and the last. The
-        last may be asked for, as an extrapolation, of which ``"transport"`` is not capable; the
-        first may not.
+        Times to leave out, as numbers or labels, one after the other; by default all but the
+        first and the last. The last may be asked for, as an extrapolation, of which
+        ``"transport"`` is not capable; the first may not.
     params
         Parameters of a method that differ from the defaults: a mapping from the method's name
         to one mapping of parameters, or to a list of such mappings, each of which is fitted,
@@ -148,7 +148,7 @@ def cross_validate(
         "mass": mass,
     }
     everything = read_cells(adata, **source)
-    left_out = read_left_out(times, np.unique(everything.time))
+    left_out = read_left_out(times, np.unique(everything.time), everything.labels)
     for candidate in candidates:
         candidate.require(everything, left_out)
     folds = [

@@ -21,8 +21,8 @@ def descendants(
     adata: AnnData,
     source: Chosen,
     *,
-    source_time: float | None = None,
-    times: float | Iterable[float] | None = None,
+    source_time: float | str | None = None,
+    times: float | str | Iterable[float | str] | None = None,
     values: str = "probability",
     key: str | None = None,
     key_added: str | None = None,
@@ -41,7 +41,7 @@ def descendants(
         The set: a boolean column of ``obs``, a mask, names of cells, or a group or groups of a
         column, ``{"cell_type": "Progenitor"}``.
     source_time
-        Time of the set, where its cells are of several times.
+        Time of the set, a number or its label, where its cells are of several times.
     times
         Later times to write; all by default.
     values
@@ -106,8 +106,8 @@ def ancestors(
     adata: AnnData,
     target: Chosen,
     *,
-    target_time: float | None = None,
-    times: float | Iterable[float] | None = None,
+    target_time: float | str | None = None,
+    times: float | str | Iterable[float | str] | None = None,
     values: str = "probability",
     key: str | None = None,
     key_added: str | None = None,
@@ -124,7 +124,7 @@ def ancestors(
     target
         The set, as in :func:`scruot.tl.descendants`.
     target_time
-        Time of the set, where its cells are of several times.
+        Time of the set, a number or its label, where its cells are of several times.
     times
         Earlier times to write; all by default.
     values
@@ -209,7 +209,7 @@ def _column(adata: AnnData, key: str | None, key_added: str | None, default: str
 
 
 def _wanted(
-    found: Transport, times: float | Iterable[float] | None, allowed: range, side: str
+    found: Transport, times: float | str | Iterable[float | str] | None, allowed: range, side: str
 ) -> list[int]:
     """Return the positions of the times that are asked for."""
     if not allowed:

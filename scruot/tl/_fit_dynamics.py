@@ -39,7 +39,7 @@ def fit_dynamics(
     use_rep: str = "X_pca",
     n_dims: int | None = None,
     mass: Mass = "counts",
-    holdout: float | Iterable[float] | None = None,
+    holdout: float | str | Iterable[float | str] | None = None,
     holdout_cells: float | str | None = None,
     n_models: int = 1,
     device: str = "auto",
@@ -75,7 +75,8 @@ def fit_dynamics(
         from time to population gives it, and the name of an ``obs`` column gives weights of
         the cells.
     holdout
-        Time or times to leave out of the fit, e.g. to test the prediction there.
+        Time or times to leave out of the fit, as numbers or labels, e.g. to test the prediction
+        there.
     holdout_cells
         Share of every snapshot's cells to leave out, or a boolean column of ``obs``.
     n_models

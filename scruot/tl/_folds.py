@@ -17,6 +17,7 @@ from scruot._messages import unknown
 from scruot.dynamics.passage import require_finite
 from scruot.io.read import Cells
 from scruot.io.store import plain
+from scruot.io.time import as_time
 from scruot.solvers.params import make_params
 from scruot.solvers.problem import Solver
 from scruot.solvers.run import fit_snapshots
@@ -125,7 +126,9 @@ def read_candidates(
 
 
 def read_left_out(
-    times: float | Iterable[float] | None, observed: NDArray[np.float64]
+    times: float | str | Iterable[float | str] | None,
+    observed: NDArray[np.float64],
+    labels: Mapping[str, float],
 ) -> list[float]:
     """Return the times to leave out, checked.
 
@@ -138,11 +141,11 @@ def read_left_out(
         wanted = [float(t) for t in observed[1:-1]]
     else:
         asked = times if isinstance(times, Iterable) and not isinstance(times, str) else [times]
-        try:
-            wanted = [float(t) for t in asked]
-        except (TypeError, ValueError) as error:
-            msg = f"Found times={times!r}; expected some of {observed[1:].tolist()}."
-            raise ValueError(msg) from error
+        wanted = [as_time(t, labels) for t in asked]
+        if np.isnan(wanted).any():
+            known = [name for name, t in labels.items() if t > observed[0]]
+            msg = f"Found times={times!r}; expected some of {known or observed[1:].tolist()}."
+            raise ValueError(msg)
     if len(observed) < 3 or not wanted:
         msg = f"Found times {observed.tolist()}; leaving one out needs at least three."
         raise ValueError(msg)

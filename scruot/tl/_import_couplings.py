@@ -202,7 +202,7 @@ def _matrix(value: Any, ends: list[pd.Index], pair: tuple[float, float]) -> spar
         matrix = sparse.csr_matrix(value.X)[order[0]][:, order[1]]
     else:
         value = getattr(value, "transport_matrix", value)
-        matrix = sparse.csr_matrix(value if sparse.issparse(value) else np.asarray(value))
+        matrix = _numeric(value, pair)
     matrix = matrix.astype(np.float64)
     expected = len(ends[0]), len(ends[1])
     if matrix.shape != expected:
@@ -215,6 +215,20 @@ def _matrix(value: Any, ends: list[pd.Index], pair: tuple[float, float]) -> spar
         msg = f"The coupling {pair} holds negative or non-finite entries; expected masses >= 0."
         raise ValueError(msg)
     return matrix
+
+
+def _numeric(value: Any, pair: tuple[float, float]) -> sparse.csr_matrix:
+    if not sparse.issparse(value):
+        value = np.asarray(value)
+    if value.ndim != 2 or value.dtype.kind not in "biuf":
+        what = "a matrix" if value.ndim == 2 else f"an array of {value.ndim} dimensions"
+        msg = (
+            f"Found {what} of dtype {value.dtype} as the coupling {pair}; expected a matrix of "
+            "masses, with cells of the earlier time as rows and of the later one as columns: give "
+            "an array, a sparse matrix, a DataFrame, an AnnData or a moscot solution."
+        )
+        raise ValueError(msg)
+    return sparse.csr_matrix(value)
 
 
 def _scaled(

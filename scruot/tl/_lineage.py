@@ -38,7 +38,7 @@ class CellSet:
 
 
 def cell_set(
-    adata: AnnData, transport: Transport, chosen: Chosen, time: float | None, what: str
+    adata: AnnData, transport: Transport, chosen: Chosen, time: float | str | None, what: str
 ) -> CellSet:
     """Return the cells that a user means, all of one time.
 

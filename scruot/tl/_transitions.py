@@ -24,8 +24,8 @@ def transition_table(
     adata: AnnData,
     groupby: str,
     *,
-    source_time: float | None = None,
-    target_time: float | None = None,
+    source_time: float | str | None = None,
+    target_time: float | str | None = None,
     values: str = "forward",
     key: str | None = None,
     copy: bool = False,
@@ -39,8 +39,8 @@ def transition_table(
     groupby
         Column of ``obs`` with groups, e.g. cell types. Cells without a label are left out.
     source_time, target_time
-        Two times of the transport; the first and the last by default. Couplings are composed
-        over the times between.
+        Two times of the transport, as numbers or labels; the first and the last by default.
+        Couplings are composed over the times between.
     values
         What is returned. ``"forward"``: where the descendants of a group are, by mass; rows sum
         to 1. ``"backward"``: where the ancestors of a group were; columns sum to 1. ``"mass"``:
@@ -125,7 +125,7 @@ def ancestor_census(
     target: Chosen,
     *,
     groupby: str,
-    target_time: float | None = None,
+    target_time: float | str | None = None,
     key: str | None = None,
     copy: bool = False,
 ) -> pd.DataFrame | AnnData:
@@ -140,7 +140,7 @@ def ancestor_census(
     groupby
         Column of ``obs`` with groups, e.g. cell types. Cells without a label are left out.
     target_time
-        Time of the set, where its cells are of several times.
+        Time of the set, a number or its label, where its cells are of several times.
     key
         ``key_added`` of the transport.
     copy

@@ -101,6 +101,8 @@ BAD = [
     ({(0.0, 1.5): -np.ones((4, 5))}, ValueError, r"negative or non-finite entries"),
     ({(0.0, 1.5): np.full((4, 5), np.nan)}, ValueError, r"negative or non-finite entries"),
     ({(0.0, 1.5): np.zeros((4, 5))}, ValueError, r"has no mass at all"),
+    ({(0.0, 1.5): "plan"}, ValueError, r"array of 0 dimensions of dtype <U4 as .*give an array"),
+    ({(0.0, 1.5): np.full((4, 5), "a")}, ValueError, r"a matrix of dtype <U1 .*a matrix of masses"),
     ({(1.5, 0.0): np.ones((5, 4))}, ValueError, r"lack the intervals \[\(0.0, 1.5\)\]"),
 ]
 

@@ -126,6 +126,16 @@ def test_what_cannot_be_validated_is_refused(genes, arguments, error, message):
     assert "cross_validation" not in genes.uns
 
 
+def test_a_time_by_its_label(genes):
+    options = {"params": {"transport": {"method": "wfr"}}, **ARGUMENTS}
+    one = cross_validate(genes, "transport", times=2, **options)
+    genes.obs["time"] = genes.obs["time"].map(lambda t: f"day {t:g}")
+    two = cross_validate(genes, "transport", times="day 2", **options)
+    pd.testing.assert_frame_equal(one, two)
+    with pytest.raises(ValueError, match=r"times='day 9'; expected some of \['day 1', 'day 2', "):
+        cross_validate(genes, "transport", times="day 9", **options)
+
+
 def test_two_times_are_too_few(genes):
     early = genes[genes.obs["time"] < 2].copy()
     with pytest.raises(ValueError, match="at least three"):

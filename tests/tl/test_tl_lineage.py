@@ -290,3 +290,67 @@ def test_a_column_that_would_be_lost_is_kept(coupled, column):
     pd.testing.assert_frame_equal(coupled.obs, before)
     for _ in range(2):
         scruot.tl.descendants(coupled, chosen, source_time=1, key_added="mine")
+
+
+# times by the user's own labels
+
+
+@pytest.fixture
+def labelled(tiny):
+    tiny.obs["time"] = tiny.obs["time"].map({0.0: "day 0", 1.0: "day 1", 3.0: "day 3"})
+    return tiny
+
+
+def test_times_may_be_labels(labelled):
+    columns = {}
+    for name, source, later in (("number", 0, [3]), ("label", "day 0", "day 3")):
+        scruot.tl.descendants(
+            labelled, {"type": "stem"}, source_time=source, times=later, key_added=name
+        )
+        columns[name] = labelled.obs[name].to_numpy()
+    np.testing.assert_array_equal(columns["label"], columns["number"])
+    one = scruot.tl.transition_table(labelled, "type", source_time="day 1", target_time="day 3")
+    pd.testing.assert_frame_equal(
+        one, scruot.tl.transition_table(labelled, "type", source_time=1, target_time=3)
+    )
+    census = scruot.tl.ancestor_census(
+        labelled, {"type": "stem"}, groupby="type", target_time="day 3"
+    )
+    assert census.index.tolist() == [0, 1, 3]
+    pushed = scruot.get.transport(labelled).push(source_time="day 0", target_time="day 1")
+    assert pushed.tolist() == [1, 1, 1]
+    # a subset, in another order and without the first time, knows the labels that it has
+    part = labelled[["c2", "b1"]].copy()
+    assert scruot.get.transport(part).index("day 3") == 2
+
+
+def test_labels_that_are_none_are_refused(labelled):
+    with pytest.raises(ValueError, match=r"time 'day 2'; expected one of \['day 0', 'day 1', 'd"):
+        scruot.tl.descendants(labelled, ["a2"], times="day 2")
+
+
+def test_calibration_and_holdout_take_labels():
+    adata = scruot.datasets.three_gene(40, random_state=0, n_times=3)
+    options = {"use_rep": "X_genes", "progress": False}
+    scruot.tl.fit_dynamics(adata, "wfr", holdout=1, key_added="number", **options)
+    group = {"lineage": "transition"}
+    found = [
+        scruot.tl.calibrate_transport(adata, group, growth=0.2, source_time=1, use_rep="X_genes")
+    ]
+    adata.obs["time"] = adata.obs["time"].map(lambda t: f"day {t:g}")
+    scruot.tl.fit_dynamics(adata, "wfr", holdout="day 1", key_added="label", **options)
+    np.testing.assert_array_equal(
+        adata.obsm["label_velocity_genes"], adata.obsm["number_velocity_genes"]
+    )
+    found.append(
+        scruot.tl.calibrate_transport(
+            adata, group, growth=0.2, source_time="day 1", use_rep="X_genes"
+        )
+    )
+    assert found[0] == found[1]
+    with pytest.raises(ValueError, match=r"hold out time 'day 7'.*\['day 0', 'day 1', 'day 2'\]"):
+        scruot.tl.fit_dynamics(adata, "wfr", holdout="day 7", **options)
+    with pytest.raises(ValueError, match=r"source_time='day 2'; expected one of \['day 0', 'day"):
+        scruot.tl.calibrate_transport(
+            adata, group, growth=0.2, source_time="day 2", use_rep="X_genes"
+        )
