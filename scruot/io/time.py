@@ -114,8 +114,8 @@ def label_times(column: pd.Series, times: ArrayLike) -> dict[str, float]:
 
 def as_time(asked: Any, labels: Mapping[str, float]) -> float:
     """Return a time that was given as a number or by its label; NaN for anything else."""
-    if isinstance(asked, str) and asked in labels:
-        return labels[asked]
+    if isinstance(asked, str):
+        return labels.get(asked, float("nan"))
     try:
         return float(asked)
     except (TypeError, ValueError):
