@@ -6,6 +6,7 @@ from scruot.pl._lineage import ancestors, descendants
 from scruot.pl._lineage_mass import lineage_mass
 from scruot.pl._loss import loss
 from scruot.pl._mass import mass
+from scruot.pl._perturbation import perturbation
 from scruot.pl._trajectories import trajectories
 from scruot.pl._transition_table import transition_table
 from scruot.pl._transport import transport
@@ -20,6 +21,7 @@ __all__ = [
     "lineage_mass",
     "loss",
     "mass",
+    "perturbation",
     "trajectories",
     "transition_table",
     "transport",

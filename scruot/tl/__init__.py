@@ -9,6 +9,7 @@ from scruot.tl._fate_probabilities import fate_probabilities
 from scruot.tl._fit_dynamics import fit_dynamics
 from scruot.tl._import_couplings import import_couplings
 from scruot.tl._lineage_mass import lineage_mass
+from scruot.tl._perturbation import perturbation
 from scruot.tl._project_velocity import project_velocity
 from scruot.tl._simulate import simulate
 from scruot.tl._terminal_states import terminal_states
@@ -28,6 +29,7 @@ __all__ = [
     "fit_dynamics",
     "import_couplings",
     "lineage_mass",
+    "perturbation",
     "project_velocity",
     "simulate",
     "terminal_states",

@@ -59,6 +59,7 @@ def toy(rng):
     }
     adata.uns["dynamics_evaluation"] = evaluation(adata, rng)
     adata.uns["lineage_mass"] = lineage_table()
+    adata.uns["perturbation"] = perturbation_table()
     couple(adata)
     return adata
 
@@ -80,6 +81,25 @@ def lineage_table():
         for name, part, rate in (("lower", 0.3, -0.1), ("upper", 0.7, 0.25))
     ]
     return {"table": pd.DataFrame(rows), "groupby": "branch", "time_key": "time"}
+
+
+def perturbation_table():
+    """Return two perturbations of two groups; only the first is significant."""
+    rows = [
+        {
+            "perturbation": name,
+            "group": group,
+            "share_change": sign * change,
+            "share_change_se": 0.02,
+            "qval": qval,
+            "mass_log2fc": 3 * sign * change,
+            "mass_log2fc_se": 0.05,
+            "mass_qval": qval,
+        }
+        for name, change, qval in (("Gata1 +1", 0.3, 1e-6), ("Spi1 -1", 0.01, 0.6))
+        for group, sign in (("lower", -1), ("upper", 1))
+    ]
+    return {"table": pd.DataFrame(rows), "groupby": "branch"}
 
 
 def couple(adata):

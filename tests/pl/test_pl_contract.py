@@ -26,6 +26,7 @@ def plots(toy, simulation):
         "fit_quality": partial(pl.fit_quality, toy),
         "loss": partial(pl.loss, toy),
         "lineage_mass": partial(pl.lineage_mass, toy),
+        "perturbation": partial(pl.perturbation, toy),
         "transport": partial(pl.transport, toy),
         "transition_table": partial(pl.transition_table, toy),
         "descendants": partial(pl.descendants, toy),
@@ -35,7 +36,7 @@ def plots(toy, simulation):
 
 OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
 # what draws a table that a tool has left in uns
-OF_TABLES = ["lineage_mass"]
+OF_TABLES = ["lineage_mass", "perturbation"]
 OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES))
 N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3}
 

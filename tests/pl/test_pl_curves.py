@@ -252,6 +252,42 @@ def test_lineage_mass_of_one_group_as_a_share(toy):
     assert pl.lineage_mass(toy, log=True, show=False).get_yscale() == "log"
 
 
+# --- perturbations --------------------------------------------------------------------------------
+
+
+def test_perturbations_are_dots_that_are_filled_where_significant(toy):
+    toy.uns["branch_colors"] = ["#ff0000", "#00ff00"]
+    ax = pl.perturbation(toy, show=False)
+    dots = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    found = {
+        (
+            to_hex(d.get_markeredgecolor()),
+            d.get_markerfacecolor() == "white",
+        ): d.get_xdata().tolist()
+        for d in dots
+    }
+    assert found == {
+        ("#ff0000", False): [-0.3],
+        ("#ff0000", True): [-0.01],
+        ("#00ff00", False): [0.3],
+        ("#00ff00", True): [0.01],
+    }
+    bars = [artist for artist in ax.collections if isinstance(artist, LineCollection)]
+    ends = bars[1].get_segments()[0][:, 0]
+    np.testing.assert_allclose(ends, [0.3 - 1.96 * 0.02, 0.3 + 1.96 * 0.02])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["Gata1 +1", "Spi1 -1"]
+
+
+def test_perturbations_in_any_order_by_mass(toy):
+    ax = pl.perturbation(toy, value="mass", perturbations=["Spi1 -1"], show=False)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["Spi1 -1"]
+    assert ax.get_xlabel() == "log2 fold change of mass"
+    with pytest.raises(ValueError, match="Did you mean 'Spi1 -1'"):
+        pl.perturbation(toy, perturbations=["Spi1-1"], show=False)
+    with pytest.raises(ValueError, match="Did you mean 'share'"):
+        pl.perturbation(toy, value="shares", show=False)
+
+
 # --- quality --------------------------------------------------------------------------------------
 
 

@@ -6,13 +6,8 @@ import pandas as pd
 import pytest
 
 import scruot
-from scruot.dynamics.fields import Field
-from scruot.dynamics.model import Dynamics
-from scruot.io.read import read_cells
-from scruot.io.store import model_record
-from scruot.solvers.run import FittedModel
-from scruot.solvers.wfrfm import WFRFMParams
 from scruot.tl import lineage_mass
+from tests.tl._fields import store_field
 
 TIMES = (0.0, 1.0, 3.0)
 RATES = {"left": 0.5, "right": -0.3}
@@ -33,42 +28,15 @@ def make_islands(n_left=60, n_right=100):
     return anndata.AnnData(obs=obs, obsm={"X_pca": np.concatenate(x).astype(np.float32)})
 
 
-def store_islands(adata):
-    """Store a model in which the left island grows and the right one shrinks."""
-    call = {"time_key": "time", "use_rep": "X_pca", "n_dims": None, "mass": "size"}
-    cells = read_cells(adata, **call)
-    snapshots = cells.snapshots()
-    scale = snapshots.standardised()[1]
-    field = Field(2, {"velocity": 2, "growth": 1}, width=2, depth=1)
-    model = Dynamics(
-        field,
-        scale,
-        method="wfrfm",
-        learns=("velocity", "growth"),
-        times=snapshots.times,
-        masses=snapshots.masses,
-    )
-    fitted = FittedModel(model, {}, {}, {})
-    adata.uns["dynamics"] = model_record(fitted, WFRFMParams(), call, cells, adata.obs_names)
-    return adata
+def rates(x):
+    left = (x[:, 0] < 0).to(x.dtype)
+    return left * RATES["left"] + (1 - left) * RATES["right"]
 
 
 @pytest.fixture
 def islands(monkeypatch):
     """Return the islands with a model whose rates are those of the islands."""
-    adata = store_islands(make_islands())
-
-    def completed(self, out, t, x, wanted):
-        side = self.scale.x_out(x)[:, 0]
-        rate = side.new_tensor(RATES["left"]), side.new_tensor(RATES["right"])
-        out["growth"] = (side < 0) * rate[0] + (side >= 0) * rate[1]
-        out["growth"] = out["growth"] / self.scale.factor("growth")
-        return {**out, "velocity": x * 0, "drift": x * 0}
-
-    monkeypatch.setattr(Dynamics, "_completed", completed)
-    growth = scruot.get.dynamics(adata).growth(0.0, adata.obsm["X_pca"])
-    assert growth[0] == pytest.approx(RATES["left"])
-    return adata
+    return store_field(make_islands(), monkeypatch, lambda x: x * 0, rates, mass="size")
 
 
 def curve(table, group, column="mass"):
