@@ -21,7 +21,6 @@ PCA_LOADINGS = "PCs"
 # columns of a simulation: the group of a trajectory's end
 FATE = "fate"
 ORIGIN = "origin"
-FATES = "fates"
 
 # CellRank's own names, which scruot writes for it.
 CELLRANK = "cellrank"
@@ -32,11 +31,6 @@ TERM_STATES_FWD = "term_states_fwd"
 def basis_name(use_rep: str) -> str:
     """Return the basis of a representation: ``"X_pca"`` gives ``"pca"``."""
     return use_rep.removeprefix("X_")
-
-
-def colors_key(column: str) -> str:
-    """Return the ``uns`` key under which scanpy keeps the colours of a column's categories."""
-    return f"{column}_colors"
 
 
 def embedding_key(basis: str, obsm_keys: list[str]) -> str:

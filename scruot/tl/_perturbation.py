@@ -167,7 +167,7 @@ def perturbation(
     >>> shift = np.array([0.5, 0.0])
     >>> table = scruot.tl.perturbation(adata, {"more": shift}, groupby="lineage")
     >>> table[["perturbation", "group"]].to_numpy().tolist()
-    [['more', 'quiescent'], ['more', 'transition']]
+    [['more', 'transition'], ['more', 'quiescent']]
     """
     whole("n_cells", n_cells)
     whole("n_simulations", n_simulations)
@@ -265,9 +265,9 @@ def _ends(
         groups = read_groups(adata, groupby)
         votes, end = classifier(groups, cells), later[-1]
         # groups that no labelled cell has there get no vote
-        there = votes.at(end, votes.x).any(axis=0)
-        names = [str(name) for name in groups.categories[there]]
-        return _Ends(names, end, lambda x: votes.at(end, x)[:, there])
+        there = np.flatnonzero(np.any(votes.at(end, votes.x), axis=0))
+        present = [str(name) for name in groups.categories[there]]
+        return _Ends(present, end, lambda x: votes.at(end, x)[:, there])
     names = fate_slots(fates)
     if names.probabilities not in adata.obsm:
         asked = "" if fates is None else f", key_added={fates!r}"
