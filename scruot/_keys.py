@@ -297,6 +297,63 @@ def prior_slots(key: str | None) -> PriorSlots:
     return PriorSlots(None if key is None else checked_key(key))
 
 
+@dataclass(frozen=True)
+class DisplacementSlots:
+    """Names of everything that belongs to one sparse displacement.
+
+    Parameters
+    ----------
+    key
+        ``key_added`` of the displacement, none by default.
+    """
+
+    key: str | None = None
+
+    def _named(self, name: str) -> str:
+        return name if self.key is None else f"{self.key}_{name}"
+
+    @property
+    def displacement(self) -> str:
+        """``obsm`` key: displacement of every gene in every cell, sparse."""
+        return self._named("displacement")
+
+    @property
+    def n_genes(self) -> str:
+        """``obs`` column: number of displaced genes."""
+        return self._named("n_displaced_genes")
+
+    @property
+    def genes(self) -> str:
+        """``uns`` entry: ranked genes in the layout of scanpy's ``rank_genes_groups``."""
+        return self._named("displacement_genes")
+
+    @property
+    def score(self) -> str:
+        """``var`` column: how far a gene's displacement stands out."""
+        return self._named("displacement_score")
+
+    @property
+    def rate(self) -> str:
+        """``var`` column: false discovery rate of a gene over all intervals."""
+        return self._named("displacement_qval")
+
+    @property
+    def displaced(self) -> str:
+        """``var`` column: whether a gene is called displaced."""
+        return self._named("displaced")
+
+
+def displacement_slots(key: str | None) -> DisplacementSlots:
+    """Return the slots of a displacement; ``None`` means the default names.
+
+    Raises
+    ------
+    ValueError
+        For a key that h5ad cannot hold.
+    """
+    return DisplacementSlots(None if key is None else checked_key(key))
+
+
 def checked_key(key: object) -> str:
     """Return a key.
 

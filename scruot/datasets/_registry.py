@@ -99,6 +99,16 @@ _SIMULATED = (
         licence="BSD-3-Clause (scruot)",
     ),
     Entry(
+        name="sparse_displacement",
+        kind="simulated",
+        summary="few displaced genes per cell among many that vary more; genes known",
+        cells="1600 x 1000 by default (800 a snapshot)",
+        times="0, 1 (0 to 4 for the gradual kind)",
+        source="generated",
+        reference="scruot; Chen et al. 2025, arXiv:2502.01889 (the uniform kind)",
+        licence="BSD-3-Clause (scruot)",
+    ),
+    Entry(
         name="three_gene_table",
         kind="simulated",
         summary="the published table of the three-gene simulation (two of three genes)",

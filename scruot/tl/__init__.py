@@ -12,6 +12,7 @@ from scruot.tl._lineage_mass import lineage_mass
 from scruot.tl._perturbation import perturbation
 from scruot.tl._project_velocity import project_velocity
 from scruot.tl._simulate import simulate
+from scruot.tl._sparse_displacement import sparse_displacement
 from scruot.tl._terminal_states import terminal_states
 from scruot.tl._to_cellrank import to_cellrank
 from scruot.tl._transitions import ancestor_census, transition_table
@@ -32,6 +33,7 @@ __all__ = [
     "perturbation",
     "project_velocity",
     "simulate",
+    "sparse_displacement",
     "terminal_states",
     "to_cellrank",
     "transition_table",

@@ -1,0 +1,1 @@
+"""Displacement maps that move few genes."""

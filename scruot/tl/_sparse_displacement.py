@@ -1,0 +1,324 @@
+"""Displacement maps that move few genes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csr_matrix
+
+from scruot._keys import DisplacementSlots, displacement_slots
+from scruot.displacement.calibrate import adjusted
+from scruot.dynamics.device import resolve_device
+from scruot.io.displacement import Ranked, genes_record
+from scruot.io.mass import read_mass
+from scruot.io.read import check_names, read_obs
+from scruot.io.representation import read_representation, require_variation
+from scruot.io.store import check_writable, writable
+from scruot.pp._expression import check_values, read_expression
+from scruot.tl._displacement_maps import MapParams, Maps, find_plans, local_maps, make_pairs
+from scruot.tl._displacement_pairs import (
+    Comparison,
+    chosen_coupling,
+    comparisons,
+    simulated_ends,
+    stored_plans,
+)
+from scruot.tl._displacement_params import make_params
+from scruot.tl._groups import read_groups
+
+logger = logging.getLogger(__name__)
+
+
+def sparse_displacement(
+    adata: AnnData,
+    *,
+    source: Any = None,
+    target: Any = None,
+    time_key: str = "time",
+    use_rep: str = "X_pca",
+    n_dims: int | None = None,
+    mass: str = "counts",
+    coupling: str = "auto",
+    coupling_key: str | None = None,
+    method: str = "local",
+    penalty: str | None = None,
+    n_active: float | None = None,
+    fdr: float = 0.05,
+    threshold: float = 1.5,
+    n_neighbors: int | None = None,
+    reg: float = 0.05,
+    tau: float = 0.1,
+    groupby: str | None = None,
+    layer: str | None = None,
+    key_added: str | None = None,
+    device: str = "auto",
+    random_state: int = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Find which genes change in which cells: maps :math:`T(x) = x + \Delta(x)`, few genes each.
+
+    Cells of one time (or condition) are followed to where their mass goes at the next, and the
+    displacement :math:`\Delta` of every gene is told from the noise of sampling in every
+    neighbourhood of cells.
+
+    Parameters
+    ----------
+    adata
+        Cells of all times or conditions, with log-normalised genes and a representation.
+    source, target
+        Two values of ``obs[time_key]``: times, or conditions such as a control and a drug. By
+        default all consecutive times.
+    time_key
+        Column of ``obs`` with the times or conditions.
+    use_rep, n_dims
+        Representation in which cells are near each other, and how many of its columns to use.
+    mass
+        ``"counts"``: every cell counts the same; or a column of ``obs`` with the cells' masses.
+    coupling
+        Where mass goes. ``"dynamics"``: where the model of :func:`scruot.tl.fit_dynamics` carries
+        the cells, with the mass that they have there. ``"transport"``: the couplings of
+        :func:`scruot.tl.transport`. ``"compute"``: an entropic plan that may leave out mass of
+        both sides, in a metric that does not let idle variance decide (see Notes). ``"auto"``: the
+        first of these that ``adata`` holds for ``time_key``; conditions are always computed.
+    coupling_key
+        ``key_added`` of the fit or of the transport.
+    method
+        ``"local"``: means of neighbourhoods, tested against random halves of the data.
+    penalty
+        What shrinks displacements in units of their standard errors: ``"stvs"`` (the default),
+        ``"l1"``, ``"smoothed_l0"`` (keeps what exceeds the threshold as it is), or ``"k_support"``
+        (needs ``n_active``).
+    n_active
+        Wanted mean number of displaced genes per cell; replaces ``threshold``.
+    fdr
+        False discovery rate at which genes are called, over all comparisons together.
+    threshold
+        Displacements of called genes within so many standard errors are set to zero.
+    n_neighbors
+        Cells of a neighbourhood; by default 30, a fifth of the source cells if these are fewer.
+    reg, tau
+        Entropic regularisation and price of mass that is left out, of computed couplings, in
+        units of the mean squared distance. A smaller ``tau`` keeps groups that grow apart, at the
+        expense of cells that move far.
+    groupby
+        Column of ``obs`` with groups: genes are ranked for each group of source cells.
+    layer
+        Layer with the genes; by default ``X``.
+    key_added
+        Prefix of all slots.
+    device
+        Device of the fitted model that carries the cells.
+    random_state
+        Seed of the random halves.
+    copy
+        Whether to return a copy instead of writing to ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy. Written:
+
+    ``adata.obsm["displacement"]`` : sparse, ``(n_obs, n_vars)``
+        Displacement of each gene, in the units of the genes, until the next time or to the other
+        condition. Empty rows: no target.
+    ``adata.obs["n_displaced_genes"]`` : int
+        Number of displaced genes; 0 for cells without a target.
+    ``adata.var["displacement_score"]``, ``["displacement_qval"]``, ``["displaced"]``
+        Largest score over comparisons, false discovery rate over all of them, and whether it is at
+        most ``fdr``.
+    ``adata.uns["displacement_genes"]`` : dict
+        Genes ranked per group and comparison, in the layout of ``scanpy.tl.rank_genes_groups``,
+        which scanpy's ``get.rank_genes_groups_df`` and plots read;
+        :func:`scruot.get.displacement_genes_df` has all of it in one table.
+
+    Raises
+    ------
+    KeyError
+        For a missing column, layer, representation, fit or transport.
+    TypeError, ValueError
+        For unknown words, numbers out of range and data that cannot be compared; raised before
+        anything is computed.
+
+    Notes
+    -----
+    *Metric.* The representation is whitened, softly, by the covariance of the snapshot that varies
+    least. *Neighbourhoods* are nearest source cells in it, weighted by transported mass; a cell's
+    displacement is the mean of their targets minus their own mean. *Genes* are called by the most
+    unusual of several quantiles over cells of displacement over standard error, at two sizes of
+    neighbourhoods and over all cells, each compared with the same number between random halves of
+    one snapshot; several intervals are pooled by Fisher's method. *Groups* are ranked by their mean
+    displacement over its standard error, with the sign; without ``groupby`` genes are ranked by
+    the unsigned score of the calls. ``logfoldchanges`` are mean displacements over ``ln 2``, which
+    is what they are for genes as ``ln(1 + x)``.
+
+    Two cells of the same type that differ in sampling noise only are told from displaced ones; a
+    coupling that sends cells to the wrong type is not. Look at the couplings first.
+
+    References
+    ----------
+    Cuturi, Klein and Ablin (2023), *Monge, Bregman and Occam*, ICML. Chen,
+    Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.sparse_displacement("jumping", n_cells=300, n_genes=200)
+    >>> scruot.tl.sparse_displacement(adata)
+    >>> bool(adata.var["displaced"].sum() >= 30)
+    True
+    """
+    params = make_params(
+        method=method,
+        penalty=penalty,
+        n_active=n_active,
+        fdr=fdr,
+        threshold=threshold,
+        n_neighbors=n_neighbors,
+        reg=reg,
+        tau=tau,
+        random_state=random_state,
+    )
+    slots = displacement_slots(key_added)
+    check_writable(adata, copy=copy)
+    check_names(adata)
+    masses = _masses(adata, time_key, mass)
+    pairs = comparisons(adata, time_key, source, target, masses)
+    origin = chosen_coupling(adata, coupling, coupling_key, time_key, pairs)
+    groups = None if groupby is None else read_groups(adata, groupby)
+    genes = _genes(adata, layer)
+    rows = [(p.source, p.target) for p in pairs]
+    ends = None
+    if origin == "dynamics":
+        cells, ends = simulated_ends(adata, coupling_key, pairs, str(resolve_device(device)))
+    else:
+        cells = read_representation(adata, use_rep, n_dims)
+        require_variation(cells, use_rep)
+    clouds = make_pairs(genes, cells.astype(np.float64), ends, rows, masses)
+    if origin == "transport":
+        plans = stored_plans(adata, coupling_key, pairs)
+    else:
+        plans = find_plans(clouds, params)
+    codes = [
+        np.zeros(len(p.source), dtype=np.intp) if groups is None else groups.codes[p.source]
+        for p in pairs
+    ]
+    maps = _solve(clouds, plans, codes, params)
+    record = genes_record(
+        _ranked(pairs, maps, codes, groups),
+        adata.var_names,
+        {
+            "groupby": time_key if groupby is None else groupby,
+            "reference": "rest",
+            "method": method,
+            "use_raw": False,
+            "layer": layer,
+            "corr_method": "benjamini-hochberg",
+            "time_key": time_key,
+            "use_rep": use_rep,
+            "coupling": origin,
+            "penalty": params.penalty,
+            "n_active": n_active,
+            "fdr": fdr,
+            "threshold": maps.threshold,
+            "random_state": random_state,
+        },
+    )
+    logger.info(
+        "%d of %d genes displaced, %s; coupling: %s",
+        int((maps.rate <= fdr).sum()),
+        adata.n_vars,
+        "; ".join(f"{_mean_count(m):.1f} per cell from {p.name}" for p, m in _zipped(pairs, maps)),
+        origin,
+    )
+    written = writable(adata, copy=copy)
+    _write(written, pairs, maps, record, params, slots)
+    return written if copy else None
+
+
+def _masses(adata: AnnData, time_key: str, mass: str) -> NDArray[np.float64]:
+    column = read_obs(adata, time_key, "time column")
+    if not isinstance(mass, str) or mass == "equal":
+        msg = (
+            f"Found mass={mass!r}; expected 'counts' or a column of obs: populations of whole "
+            "times do not matter here."
+        )
+        raise ValueError(msg)
+    codes = pd.factorize(column)[0].astype(np.float64)
+    return read_mass(adata.obs, codes, mass)
+
+
+def _genes(adata: AnnData, layer: str | None) -> Any:
+    found = read_expression(adata, layer=layer, use_raw=False, gene_symbols=None)
+    matrix = found.matrix
+    if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix):
+        matrix = matrix[:]  # in a file
+    check_values(matrix, list(found.symbols), found.label)
+    return matrix.tocsr() if sparse.issparse(matrix) else matrix
+
+
+def _solve(clouds: Any, plans: Any, codes: Any, params: MapParams) -> Maps:
+    return {"local": local_maps}[params.method](clouds, plans, codes, params)
+
+
+def _zipped(pairs: Sequence[Comparison], maps: Maps) -> Any:
+    return zip(pairs, maps.displacement, strict=True)
+
+
+def _mean_count(moved: csr_matrix) -> float:
+    return moved.nnz / max(moved.shape[0], 1)
+
+
+def _ranked(
+    pairs: Sequence[Comparison],
+    maps: Maps,
+    codes: Sequence[NDArray[np.integer]],
+    groups: pd.Categorical | None,
+) -> list[Ranked]:
+    found = []
+    for k, pair in enumerate(pairs):
+        test, present = maps.groups[k]
+        moves = maps.displacement[k].astype(bool).astype(np.float64)
+        for row, code in enumerate(present):
+            here = codes[k] == code
+            share = np.asarray(moves[here].mean(axis=0)).ravel()
+            alone = groups is None
+            p_value = maps.p_value[k] if alone else test.p_value[row]
+            found.append(
+                Ranked(
+                    *pair.labels,
+                    "" if groups is None else str(groups.categories[code]),
+                    maps.score[k] if alone else test.score[row],
+                    test.mean[row],
+                    p_value,
+                    adjusted(p_value),
+                    share,
+                )
+            )
+    return found
+
+
+def _write(
+    adata: AnnData,
+    pairs: Sequence[Comparison],
+    maps: Maps,
+    record: dict[str, Any],
+    params: MapParams,
+    slots: DisplacementSlots,
+) -> None:
+    n = adata.n_obs
+    stacked = sparse.vstack(maps.displacement).tocsr()
+    rows = np.concatenate([p.source for p in pairs])
+    place = csr_matrix((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(n, len(rows)))
+    moved = csr_matrix(place @ stacked)
+    adata.obsm[slots.displacement] = moved
+    adata.obs[slots.n_genes] = np.diff(moved.indptr).astype(np.int64)
+    adata.var[slots.score] = np.max(maps.score, axis=0)
+    adata.var[slots.rate] = maps.rate
+    adata.var[slots.displaced] = maps.rate <= params.fdr
+    adata.uns[slots.genes] = record
