@@ -87,6 +87,7 @@ def train(
     *,
     generator: torch.Generator,
     validate: Callable[[], float] | None = None,
+    before_step: Callable[[int], None] | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
     checkpoint_seconds: float = 30.0,
@@ -108,6 +109,8 @@ def train(
         Source of all randomness.
     validate
         Figure to be small, evaluated with the averaged weights in the model.
+    before_step
+        Told the number of every step before its loss is drawn, for losses that change.
     checkpoint
         File to resume from and to save to, at SIGINT and now and then. Resuming gives the
         same bits as a run that was never interrupted.
@@ -133,6 +136,8 @@ def train(
     bar = tqdm(total=schedule.steps, initial=state.step, desc=label, disable=not progress)
     with bar, _threads_for(model), _deferred_interrupt() as interrupted:
         while state.step < schedule.steps and not _exhausted(state, schedule):
+            if before_step is not None:
+                before_step(state.step)
             _one_step(model, loss, optimizers, base_rates, schedule, state, generator)
             if validate is not None and state.step % schedule.validate_every == 0:
                 _validate(model, validate, schedule, state)

@@ -16,6 +16,7 @@ from scruot.solvers.deepruot import DEEPRUOT
 from scruot.solvers.otcfm import OTCFM
 from scruot.solvers.problem import Solver
 from scruot.solvers.sf2m import SF2M
+from scruot.solvers.tigon import TIGON
 from scruot.solvers.uotfm import UOTFM
 from scruot.solvers.varruot import VARRUOT
 from scruot.solvers.vgfm import VGFM
@@ -24,7 +25,7 @@ from scruot.solvers.wfrfm import WFRFM
 
 __all__ = ["cite", "describe", "get", "names", "register"]
 
-_ALL = (WFRFM, WFR, UOTFM, VGFM, CRUFM, OTCFM, SF2M, DEEPRUOT, VARRUOT)
+_ALL = (WFRFM, WFR, UOTFM, VGFM, CRUFM, OTCFM, SF2M, DEEPRUOT, VARRUOT, TIGON)
 _SOLVERS: dict[str, Solver] = {solver.name: solver for solver in _ALL}
 
 

@@ -74,21 +74,22 @@ def fit_loss(
         out = field(t, x)
         return out["velocity"], out["growth"]
 
-    x0, w0 = _drawn(clouds.x[0], clouds.weights[0], n_cells, generator)
+    x0, w0 = drawn(clouds.x[0], clouds.weights[0], n_cells, generator)
     start = (w0 / w0.sum()).float().log()
     states, logs = integrate_flow(rates, x0, start, list(clouds.times), step)
     distances, errors = [], []
     for k in range(1, len(clouds.times)):
-        y, b = _drawn(clouds.x[k], clouds.weights[k], n_cells, generator)
+        y, b = drawn(clouds.x[k], clouds.weights[k], n_cells, generator)
         distances.append(transport_loss(states[k], logs[k], y, b))
         errors.append((logs[k].logsumexp(0) - float(np.log(clouds.masses[k]))) ** 2)
     distance, mass = torch.stack(distances).mean(), torch.stack(errors).mean()
     return {"loss": distance + mass, "distance": distance, "mass": mass}
 
 
-def _drawn(
+def drawn(
     x: Tensor, weights: Tensor, n_cells: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
+    """Return all cells and weights, or those of a random ``n_cells`` of them."""
     if len(x) <= n_cells:
         return x, weights
     rows = torch.randperm(len(x), generator=generator, device=x.device)[:n_cells]

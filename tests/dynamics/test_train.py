@@ -92,6 +92,14 @@ def test_resumes_after_an_exception_within_a_step(optimizer, whole, tmp_path):
     assert state.history == whole[optimizer][1].history
 
 
+def test_a_loss_that_changes_is_told_every_step_once(tmp_path):
+    schedule, path, told = Schedule(steps=12), tmp_path / "state.npz", []
+    with pytest.raises(KeyboardInterrupt):
+        fit(schedule, at=5, then=interrupt_by_signal, checkpoint=path, before_step=told.append)
+    fit(schedule, checkpoint=path, before_step=told.append)
+    assert told == list(range(12))
+
+
 def test_a_step_is_never_cut_in_half():
     calls = []
 
