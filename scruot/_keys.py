@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scruot._key_names import basis_name as basis_name
+from scruot._key_names import checked_key as checked_key
+from scruot._key_names import embedding_key as embedding_key
+from scruot._key_names import named as named
+from scruot._key_names import velocity_genes as velocity_genes
+
 DYNAMICS = "dynamics"
 SIMULATION = "simulation"
 CROSS_VALIDATION = "cross_validation"
@@ -26,18 +32,6 @@ ORIGIN = "origin"
 CELLRANK = "cellrank"
 LINEAGES_FWD = "lineages_fwd"
 TERM_STATES_FWD = "term_states_fwd"
-
-
-def basis_name(use_rep: str) -> str:
-    """Return the basis of a representation: ``"X_pca"`` gives ``"pca"``."""
-    return use_rep.removeprefix("X_")
-
-
-def embedding_key(basis: str, obsm_keys: list[str]) -> str:
-    """Return the ``obsm`` key of a basis given as ``"pca"`` or as ``"X_pca"``."""
-    if basis in obsm_keys:
-        return basis
-    return f"X_{basis}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +84,21 @@ class Slots:
     def log_density(self) -> str:
         """``obs`` column: logarithm of the learned density."""
         return f"{self._prefix}log_density"
+
+    @property
+    def gene_velocity(self) -> str:
+        """``layers`` key: velocity of genes."""
+        return f"{self._prefix}velocity"
+
+    @property
+    def growth_genes(self) -> str:
+        """``varm`` table of :func:`scruot.tl.growth_genes`."""
+        return f"{self._prefix}growth_genes"
+
+    @property
+    def regulatory_jacobian(self) -> str:
+        """``uns`` slot of :func:`scruot.tl.regulatory_jacobian`."""
+        return f"{self._prefix}regulatory_jacobian"
 
     def velocity(self, basis: str) -> str:
         """``obsm`` key: velocity in a basis."""
@@ -212,6 +221,11 @@ class FateSlots:
     def probabilities(self) -> str:
         """``obsm`` key: probability of each fate."""
         return f"{self._prefix}fate_probabilities"
+
+    @property
+    def driver_genes(self) -> str:
+        """``varm`` table of :func:`scruot.tl.driver_genes`."""
+        return f"{self._prefix}driver_genes"
 
     @property
     def errors(self) -> str:
@@ -352,28 +366,3 @@ def displacement_slots(key: str | None) -> DisplacementSlots:
         For a key that h5ad cannot hold.
     """
     return DisplacementSlots(None if key is None else checked_key(key))
-
-
-def checked_key(key: object) -> str:
-    """Return a key.
-
-    Raises
-    ------
-    ValueError
-        For a key that h5ad cannot hold.
-    """
-    if not isinstance(key, str) or not key or "/" in key:
-        msg = f"Found the key {key!r}; expected a name, not empty and without '/', as in h5ad."
-        raise ValueError(msg)
-    return key
-
-
-def named(key_added: str | None, name: str) -> str:
-    """Return the slot of a result, with the prefix that the user gave it.
-
-    Raises
-    ------
-    ValueError
-        For a prefix that h5ad cannot hold.
-    """
-    return name if key_added is None else f"{checked_key(key_added)}_{name}"

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from scruot._messages import unknown
 from scruot.dynamics.device import resolve_device
 from scruot.dynamics.model import Dynamics
 from scruot.io.cellrank import couplings_by_category, row_stochastic
 from scruot.io.couplings import read_transport
 from scruot.io.fates import fates_table
+from scruot.io.gene_tables import (
+    jacobian_groups,
+    jacobian_table,
+    one_fate,
+    read_driver_genes,
+    read_growth_genes,
+    read_jacobian,
+)
 from scruot.io.store import fitted_representation, read_model, read_record
 from scruot.io.transport import Transport
 
-__all__ = ["cellrank_couplings", "dynamics", "fates_df", "transition_matrix", "transport"]
+__all__ = [
+    "cellrank_couplings",
+    "driver_genes_df",
+    "dynamics",
+    "fates_df",
+    "growth_genes_df",
+    "regulatory_jacobian_df",
+    "transition_matrix",
+    "transport",
+]
 
 
 def dynamics(adata: AnnData, key: str | None = None, *, device: str = "cpu") -> Dynamics:
@@ -211,3 +229,121 @@ def transition_matrix(adata: AnnData, key: str | None = None) -> csr_matrix:
     (True, 1.0)
     """
     return row_stochastic(adata, key)
+
+
+def driver_genes_df(adata: AnnData, fate: str, *, key: str | None = None) -> pd.DataFrame:
+    """Return the genes that go with a fate, ranked.
+
+    Parameters
+    ----------
+    adata
+        AnnData after :func:`scruot.tl.driver_genes`.
+    fate
+        Name of the fate.
+    key
+        ``key_added`` of the fates.
+
+    Returns
+    -------
+    One row per tested gene, named by it, the most positive correlation first: ``corr``, ``pval``,
+    ``qval``, ``ci_low``, ``ci_high``.
+
+    Raises
+    ------
+    KeyError
+        When there is no such table or fate.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> late = np.clip(adata.obsm["X_genes"][:, 1] / 2, 0, 1)  # made up for the example
+    >>> adata.obsm["fate_probabilities"] = pd.DataFrame(
+    ...     {"high": late, "low": 1 - late}, index=adata.obs_names
+    ... )
+    >>> scruot.tl.driver_genes(adata)
+    >>> list(scruot.get.driver_genes_df(adata, "low").index)
+    ['x1', 'x2']
+    """
+    table = one_fate(read_driver_genes(adata, key), fate).dropna(subset=["corr"])
+    return table.sort_values("corr", ascending=False, kind="stable")
+
+
+def growth_genes_df(
+    adata: AnnData, *, by: Literal["gradient", "corr"] = "corr", key: str | None = None
+) -> pd.DataFrame:
+    """Return the genes that go with growth, ranked.
+
+    Parameters
+    ----------
+    adata
+        AnnData after :func:`scruot.tl.growth_genes`.
+    by
+        Column to rank by, largest first.
+    key
+        ``key_added`` of the fit.
+
+    Returns
+    -------
+    One row per tested gene, named by it: ``gradient`` and ``gradient_std`` (growth per unit of
+    time and of expression), ``corr``, ``pval``, ``qval``, ``ci_low``, ``ci_high``.
+
+    Raises
+    ------
+    KeyError
+        When there is no such table.
+    ValueError
+        When `by` is neither of the two.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=100, progress=False)
+    >>> scruot.tl.growth_genes(adata)
+    >>> scruot.get.growth_genes_df(adata).index[0]
+    'x2'
+    """
+    if by not in ("gradient", "corr"):
+        raise ValueError(unknown("by", str(by), ("gradient", "corr")))
+    table = read_growth_genes(adata, key).dropna(subset=[by])
+    return table.sort_values(by, ascending=False, kind="stable")
+
+
+def regulatory_jacobian_df(
+    adata: AnnData, group: str | None = None, *, key: str | None = None
+) -> pd.DataFrame:
+    """Return which gene drives which, as a table of targets and regulators.
+
+    Parameters
+    ----------
+    adata
+        AnnData after :func:`scruot.tl.regulatory_jacobian`.
+    group
+        One group (or time, as it is written there); by default all of them.
+    key
+        ``key_added`` of the fit.
+
+    Returns
+    -------
+    One row per stored pair: ``group``, ``target``, ``regulator``, ``derivative`` (per unit of
+    time; positive: activation), the largest absolute value first within each group.
+
+    Raises
+    ------
+    KeyError
+        When there is no such entry or group.
+    ValueError
+        When the entry is damaged.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> scruot.tl.regulatory_jacobian(adata)
+    >>> scruot.get.regulatory_jacobian_df(adata, "0").shape
+    (4, 4)
+    """
+    entry = read_jacobian(adata, key)
+    return jacobian_table(entry, jacobian_groups(entry) if group is None else [str(group)])

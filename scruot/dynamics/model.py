@@ -153,6 +153,44 @@ class Dynamics:
             raise ValueError(msg)
         return self._evaluate(quantity, t, x, spread=True)
 
+    def jacobian(self, quantity: str, t: float | Array, x: Array) -> Array:
+        """Return the derivatives of a quantity by the state, exactly.
+
+        Parameters
+        ----------
+        quantity
+            ``"velocity"``, ``"drift"``, ``"growth"``, or anything else that the model learns.
+        t, x
+            Times (or one time) and states (n, d).
+
+        Returns
+        -------
+        Shape (n, d, d) with ``[i, j, k]`` the derivative of coordinate j of the quantity by
+        coordinate k of the state, and (n, d) for a quantity that is one number per cell.
+        """
+        if quantity not in ("velocity", "drift", "growth"):
+            self._require(quantity)
+        states = self._states_in(x)
+        times = self._moments_in(t, states)
+        parts = []
+        with torch.no_grad():
+            for i in range(0, max(len(states), 1), max(1, _ROWS // self.dim)):
+                rows = slice(i, i + max(1, _ROWS // self.dim))
+                parts.append(self._derivatives(quantity, times[rows], states[rows]))
+        value = torch.cat(parts) * (self.scale.factor(quantity) / self.scale.length)
+        if isinstance(x, Tensor):
+            return value.to(x.device)
+        return value.cpu().numpy()
+
+    def _derivatives(self, quantity: str, t: Tensor, x: Tensor) -> Tensor:
+        # each state moves its own output alone: derivatives of the sum are those of every cell,
+        # and fields may look at their states, which they could not under a vmap over cells
+        def total(states: Tensor) -> Tensor:
+            return self._derived(t, states, (quantity,))[quantity].sum(0)
+
+        out: Tensor = torch.func.jacrev(total)(x)
+        return out.movedim(1, 0) if out.ndim == 3 else out
+
     def simulate(
         self,
         x0: Array,
@@ -258,6 +296,17 @@ class Dynamics:
         # scaled where they are: mps takes nothing in double precision
         return self.scale.x_in(states).to(self.device)
 
+    def _moments_in(self, t: Any, states: Tensor) -> Tensor:
+        # in double precision: far from zero, single precision would merge neighbouring times
+        times = (_tensor(t).cpu().double() - self.scale.origin) / self.scale.time
+        times = times.to(device=self.device, dtype=states.dtype)
+        if times.ndim and times.shape != (len(states),):
+            msg = (
+                f"Found times of shape {tuple(times.shape)}; expected a number or ({len(states)},)."
+            )
+            raise ValueError(msg)
+        return times.expand(len(states))
+
     def _masses_in(self, weights: Any, start: Tensor) -> Tensor:
         if weights is None:
             return torch.full((len(start),), 1 / max(len(start), 1), device=self.device)
@@ -272,15 +321,7 @@ class Dynamics:
 
     def _evaluate(self, quantity: str, t: Any, x: Array, *, spread: bool = False) -> Array:
         states = self._states_in(x)
-        # in double precision: far from zero, single precision would merge neighbouring times
-        times = (_tensor(t).cpu().double() - self.scale.origin) / self.scale.time
-        times = times.to(device=self.device, dtype=states.dtype)
-        if times.ndim and times.shape != (len(states),):
-            msg = (
-                f"Found times of shape {tuple(times.shape)}; expected a number or ({len(states)},)."
-            )
-            raise ValueError(msg)
-        times = times.expand(len(states))
+        times = self._moments_in(t, states)
         parts = []
         with torch.no_grad():
             for i in range(0, max(len(states), 1), _ROWS):

@@ -14,7 +14,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scruot import solvers
-from scruot._keys import Slots, basis_name
+from scruot._keys import Slots, basis_name, velocity_genes
 from scruot._messages import did_you_mean, unknown
 from scruot.dynamics.model import Dynamics
 from scruot.io.read import Cells, read_obs
@@ -235,12 +235,23 @@ def write_fit(
     for name in (slots.potential, slots.log_density, slots.growth_std, slots.holdout):
         if name not in obs and name in adata.obs:
             del adata.obs[name]
+    _drop_gene_velocity(adata, adata.uns.get(slots.uns))
     for name, matrix in obsm.items():
         adata.obsm[name] = matrix
     for name, column in obs.items():
         adata.obs[name] = column
     adata.uns[slots.uns] = record
     adata.uns.pop(slots.evaluation, None)
+
+
+def _drop_gene_velocity(adata: AnnData, record: Any) -> None:
+    """Take away the velocity of genes that an earlier fit led to."""
+    held = record.get("gene_velocity") if isinstance(record, Mapping) else None
+    layer = str(held["layer"]) if isinstance(held, Mapping) and "layer" in held else ""
+    if layer in adata.layers:
+        del adata.layers[layer]
+    if velocity_genes(layer) in adata.var:
+        del adata.var[velocity_genes(layer)]
 
 
 def _bases(record: Any) -> set[str]:

@@ -4,13 +4,17 @@ from scruot.tl._apply_dynamics import apply_dynamics
 from scruot.tl._calibrate_transport import calibrate_transport
 from scruot.tl._cross_validate import cross_validate
 from scruot.tl._descent import ancestors, descendants
+from scruot.tl._driver_genes import driver_genes
 from scruot.tl._evaluate import evaluate
 from scruot.tl._fate_probabilities import fate_probabilities
 from scruot.tl._fit_dynamics import fit_dynamics
+from scruot.tl._gene_velocity import gene_velocity
+from scruot.tl._growth_genes import growth_genes
 from scruot.tl._import_couplings import import_couplings
 from scruot.tl._lineage_mass import lineage_mass
 from scruot.tl._perturbation import perturbation
 from scruot.tl._project_velocity import project_velocity
+from scruot.tl._regulatory_jacobian import regulatory_jacobian
 from scruot.tl._simulate import simulate
 from scruot.tl._sparse_displacement import sparse_displacement
 from scruot.tl._terminal_states import terminal_states
@@ -25,13 +29,17 @@ __all__ = [
     "calibrate_transport",
     "cross_validate",
     "descendants",
+    "driver_genes",
     "evaluate",
     "fate_probabilities",
     "fit_dynamics",
+    "gene_velocity",
+    "growth_genes",
     "import_couplings",
     "lineage_mass",
     "perturbation",
     "project_velocity",
+    "regulatory_jacobian",
     "simulate",
     "sparse_displacement",
     "terminal_states",

@@ -87,6 +87,7 @@ def _travelling(record: object) -> dict[str, object]:
     # the fingerprint and the projections belong to the cells of the fit
     entry = deepcopy(dict(record))  # type: ignore[call-overload]
     entry.pop("projection", None)
+    entry.pop("gene_velocity", None)
     kept = ("use_rep", "n_dims")
     entry["representation"] = {k: entry["representation"][k] for k in kept}
     return entry

@@ -78,6 +78,15 @@ def read_fitted(adata: AnnData, key: str | None, device: str) -> FittedCells:
     return FittedCells(model, record, x, time, mass, _seen(adata, record))
 
 
+def jacobian_at(cells: FittedCells, rows: NDArray[np.intp], quantity: str) -> NDArray[np.float64]:
+    """Return the derivatives of a quantity at some cells, each at its own time.
+
+    See :meth:`scruot.dynamics.model.Dynamics.jacobian`.
+    """
+    found = cells.model.jacobian(quantity, cells.time[rows], cells.x[rows].astype(np.float64))
+    return np.asarray(found, dtype=np.float64)
+
+
 def stored_mass(record: Mapping[str, Any]) -> Mass:
     """Return the mass rule of a fit as it was given: h5ad holds a mapping as JSON text."""
     text = str(record["params"]["mass"])

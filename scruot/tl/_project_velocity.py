@@ -12,9 +12,10 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from scruot._keys import Slots, basis_name, embedding_key, slots
+from scruot._keys import basis_name, embedding_key, slots
 from scruot.io.representation import read_representation
 from scruot.io.store import check_writable, fitted_representation, read_record, writable
+from scruot.tl._genes import stored_velocity
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def project_velocity(
         raise ValueError(msg)
     target = read_representation(adata, target_rep)
     x = fitted_representation(adata, record)
-    v = _stored_velocity(adata, names, basis_name(fitted_rep), x.shape)
+    v = stored_velocity(adata, names, basis_name(fitted_rep), x.shape)
     neighbors = _neighbors(x, n_neighbors)
     cosine, distance = _cosines(x, v, neighbors)
     sharpness = _sharpness(softmax_scale, cosine, neighbors.valid)
@@ -156,23 +157,6 @@ def _check_parameters(n_neighbors: int, softmax_scale: float | Literal["auto"]) 
     if softmax_scale != "auto" and not (number and 0 < softmax_scale < np.inf):
         msg = f"Found softmax_scale={softmax_scale!r}; expected a number above 0, or 'auto'."
         raise ValueError(msg)
-
-
-def _stored_velocity(
-    adata: AnnData, names: Slots, basis: str, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
-    name = names.velocity(basis)
-    if name not in adata.obsm:
-        msg = f"Found no adata.obsm[{name!r}]. Run scruot.tl.fit_dynamics(adata) again."
-        raise KeyError(msg)
-    v = np.asarray(adata.obsm[name], dtype=np.float32)
-    if v.shape != shape or not np.isfinite(v).all():
-        msg = (
-            f"Found adata.obsm[{name!r}] of shape {v.shape}, perhaps with missing values; "
-            f"expected finite velocities of shape {shape}. Run scruot.tl.fit_dynamics(adata) again."
-        )
-        raise ValueError(msg)
-    return v
 
 
 def _neighbors(x: NDArray[np.float32], n_neighbors: int) -> _Neighbors:

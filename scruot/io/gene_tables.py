@@ -1,0 +1,127 @@
+"""Tables of genes that tools have left in AnnData, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from scruot._keys import fate_slots, slots
+from scruot._messages import did_you_mean, unknown
+
+_KINDS = ("corr", "pval", "qval", "ci_low", "ci_high")
+_WANTED = ("genes", "groups", "matrices")
+
+
+def read_driver_genes(adata: AnnData, key: str | None) -> dict[str, pd.DataFrame]:
+    """Return the table of every fate, genes in the order of the object.
+
+    Raises
+    ------
+    KeyError
+        When there is none.
+    """
+    table = _table(adata, fate_slots(key).driver_genes, "scruot.tl.driver_genes")
+    fates = [c.removesuffix("_corr") for c in map(str, table.columns) if c.endswith("_corr")]
+    return {
+        fate: table[[f"{fate}_{kind}" for kind in _KINDS]].set_axis(list(_KINDS), axis=1)
+        for fate in fates
+    }
+
+
+def one_fate(tables: Mapping[str, pd.DataFrame], fate: str) -> pd.DataFrame:
+    """Return the table of one fate.
+
+    Raises
+    ------
+    KeyError
+        When there is no such fate.
+    """
+    if str(fate) not in tables:
+        raise KeyError(unknown("fate", str(fate), list(tables)))
+    return tables[str(fate)]
+
+
+def read_growth_genes(adata: AnnData, key: str | None) -> pd.DataFrame:
+    """Return the table of :func:`scruot.tl.growth_genes`.
+
+    Raises
+    ------
+    KeyError
+        When there is none.
+    """
+    return _table(adata, slots(key).growth_genes, "scruot.tl.growth_genes")
+
+
+def _table(adata: AnnData, name: str, tool: str) -> pd.DataFrame:
+    if name not in adata.varm:
+        msg = (
+            f"No table of genes in varm[{name!r}] (found {sorted(adata.varm)})."
+            f"{did_you_mean(name, adata.varm)} Call {tool}(adata) first."
+        )
+        raise KeyError(msg)
+    return adata.varm[name]
+
+
+def read_jacobian(adata: AnnData, key: str | None) -> Mapping[str, Any]:
+    """Return the entry of :func:`scruot.tl.regulatory_jacobian`.
+
+    Raises
+    ------
+    KeyError
+        When there is none.
+    ValueError
+        When it is damaged.
+    """
+    name = slots(key).regulatory_jacobian
+    if name not in adata.uns:
+        msg = f"No derivatives in uns[{name!r}]. Call scruot.tl.regulatory_jacobian(adata) first."
+        raise KeyError(msg)
+    entry = adata.uns[name]
+    if not isinstance(entry, Mapping) or any(part not in entry for part in _WANTED):
+        msg = f"uns[{name!r}] is damaged; call scruot.tl.regulatory_jacobian(adata) again."
+        raise ValueError(msg)
+    return entry
+
+
+def jacobian_groups(entry: Mapping[str, Any]) -> list[str]:
+    """Return the names of the groups."""
+    return [str(group) for group in entry["groups"]]
+
+
+def jacobian_matrix(entry: Mapping[str, Any], group: str) -> sparse.csr_matrix:
+    """Return the derivatives of one group, targets times regulators.
+
+    Raises
+    ------
+    KeyError
+        When there is no such group.
+    """
+    groups = jacobian_groups(entry)
+    if str(group) not in groups:
+        raise KeyError(unknown("group", str(group), groups))
+    return sparse.csr_matrix(entry["matrices"][str(groups.index(str(group)))])
+
+
+def jacobian_table(entry: Mapping[str, Any], groups: list[str]) -> pd.DataFrame:
+    """Return targets, regulators and derivatives of some groups, largest first in each."""
+    genes = np.asarray(entry["genes"]).astype(str)
+    parts = []
+    for group in groups:
+        matrix = jacobian_matrix(entry, group).tocoo()
+        order = np.argsort(-np.abs(matrix.data), kind="stable")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "group": group,
+                    "target": genes[matrix.row[order]],
+                    "regulator": genes[matrix.col[order]],
+                    "derivative": matrix.data[order],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)

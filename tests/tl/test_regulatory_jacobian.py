@@ -1,0 +1,140 @@
+"""Derivatives of gene velocities by genes, against differences, and against a known network."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+import scruot
+from scruot import get, tl
+
+
+def differences(model, time, x, step=1e-2):
+    return np.stack(
+        [
+            (model.velocity(time, x + step * e) - model.velocity(time, x - step * e)) / (2 * step)
+            for e in np.eye(x.shape[1])
+        ],
+        axis=2,
+    )
+
+
+def test_mean_derivatives_per_time_are_those_of_the_model(trained):
+    tl.regulatory_jacobian(trained)
+    entry, model = trained.uns["regulatory_jacobian"], get.dynamics(trained)
+    assert list(entry["groups"]) == ["0", "1", "2"]
+    assert list(entry["genes"]) == ["x1", "x2"]
+    for i, t in enumerate([0.0, 1.0, 2.0]):
+        x = trained.obsm["X_genes"][(trained.obs["time"] == t).to_numpy()].astype(float)
+        expected = differences(model, np.full(len(x), t), x).mean(0)
+        found = entry["matrices"][str(i)].toarray()
+        np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+        assert entry["n_cells"][i] == len(x)
+
+
+def test_mass_weighs_the_mean_and_cells_without_mass_do_not_count(trained):
+    weight = np.where(np.arange(trained.n_obs) % 3 == 0, 0.0, 1.0 + np.arange(trained.n_obs) % 5)
+    trained.obs["weight"] = weight
+    tl.fit_dynamics(trained, use_rep="X_genes", mass="weight", steps=10, progress=False)
+    tl.regulatory_jacobian(trained)
+    here = (trained.obs["time"] == 1).to_numpy()
+    each = get.dynamics(trained).jacobian("velocity", 1.0, trained.obsm["X_genes"][here])
+    expected = np.average(each, axis=0, weights=weight[here])
+    entry = trained.uns["regulatory_jacobian"]
+    np.testing.assert_allclose(entry["matrices"]["1"].toarray(), expected, rtol=1e-4, atol=1e-6)
+    assert entry["n_cells"][1] == (weight[here] > 0).sum()
+
+
+@pytest.fixture
+def in_genes(trained, rng):
+    """Return the same cells with 30 genes whose loadings lead to the two coordinates."""
+    weights = np.linalg.qr(rng.normal(size=(30, 2)))[0]
+    z = trained.obsm["X_genes"]
+    return AnnData(
+        (z @ weights.T).astype(np.float32),
+        obs=trained.obs,
+        var=pd.DataFrame(index=[f"g{i}" for i in range(30)]),
+        obsm={"X_genes": z},
+        uns=trained.uns,
+        varm={"weights": weights},
+    )
+
+
+def test_chain_rule_through_loadings(in_genes):
+    tl.regulatory_jacobian(in_genes, n_regulators=None, loadings="weights")
+    entry, w = in_genes.uns["regulatory_jacobian"], in_genes.varm["weights"]
+    for i in "012":
+        np.testing.assert_allclose(
+            entry["matrices"][i].toarray(), w @ entry["latent"][i] @ w.T, atol=1e-12
+        )
+
+
+def test_keeps_the_largest_regulators_of_every_gene(in_genes):
+    tl.regulatory_jacobian(in_genes, n_regulators=None, loadings="weights")
+    full = in_genes.uns["regulatory_jacobian"]["matrices"]["1"].toarray()
+    tl.regulatory_jacobian(in_genes, n_regulators=4, loadings="weights")
+    few = in_genes.uns["regulatory_jacobian"]["matrices"]["1"]
+    assert (np.diff(few.indptr) == 4).all()
+    for i in range(30):
+        largest = np.sort(np.argsort(-np.abs(full[i]))[:4])
+        np.testing.assert_array_equal(few[[i]].indices, largest)
+        np.testing.assert_allclose(few[[i]].data, full[i, largest])
+
+
+def test_groups_genes_table_and_file(in_genes, tmp_path):
+    in_genes.obs["type"] = pd.Categorical(
+        ["a/b", "c"] * (in_genes.n_obs // 2) + ["c"] * (in_genes.n_obs % 2)
+    )
+    tl.regulatory_jacobian(in_genes, "type", genes=["g3", "g1", "g7"], loadings="weights")
+    in_genes.write_h5ad(tmp_path / "a.h5ad")
+    back = anndata.read_h5ad(tmp_path / "a.h5ad")
+    table = get.regulatory_jacobian_df(back, "a/b")
+    assert len(table) == 9
+    assert set(table["target"]) == {"g1", "g3", "g7"}
+    assert table["derivative"].abs().is_monotonic_decreasing
+    matrix = in_genes.uns["regulatory_jacobian"]["matrices"]["0"].toarray()
+    one = table.set_index(["target", "regulator"])["derivative"]
+    assert one["g3", "g1"] == pytest.approx(matrix[0, 1])
+    both = get.regulatory_jacobian_df(back)
+    assert list(both["group"].unique()) == ["a/b", "c"]
+    with pytest.raises(KeyError, match="Unknown group"):
+        get.regulatory_jacobian_df(back, "b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"quantity": "growth"}, ValueError, "Unknown quantity"),
+        ({"n_regulators": 0}, ValueError, "n_regulators"),
+        ({"genes": ["x9"]}, KeyError, "Unknown gene"),
+        ({"groupby": "linage"}, KeyError, "Did you mean 'lineage'"),
+        ({"key": "none"}, KeyError, "none"),
+        ({"loadings": "PCs"}, KeyError, "No loadings 'PCs'"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(trained, arguments, error, says):
+    with pytest.raises(error, match=says):
+        tl.regulatory_jacobian(trained, **arguments)
+    assert "regulatory_jacobian" not in trained.uns
+
+
+def test_a_representation_without_weights_of_genes_is_refused(drifting):
+    with pytest.raises(ValueError, match="linear representation"):
+        tl.regulatory_jacobian(drifting)
+
+
+def test_recovers_the_signs_of_the_three_gene_network():
+    """Genes 1 and 2 repress each other and decay; a velocity without noise shows neither."""
+    adata = scruot.datasets.three_gene(200, random_state=0)
+    sigma = float(adata.uns["truth"]["sigma"][0])
+    tl.fit_dynamics(
+        adata, "crufm", use_rep="X_genes", sigma=sigma, steps=500, progress=False, random_state=0
+    )
+    tl.regulatory_jacobian(adata, "lineage")
+    entry = adata.uns["regulatory_jacobian"]
+    assert entry["quantity"] == "drift"
+    found = entry["matrices"][str(list(entry["groups"]).index("transition"))].toarray()
+    # true means over the cells: -2.5, -1.1 / -0.7, -2.1
+    assert (found < -0.3).all()
+    assert (np.diag(found) < -1.2).all()
