@@ -24,7 +24,9 @@ def labels(adata: AnnData, column: str) -> pd.Categorical:
     present = np.unique(numbers[np.isfinite(numbers)])
     names = [f"{v:g}" for v in present]
     codes = np.where(np.isfinite(numbers), np.searchsorted(present, numbers), -1)
-    return pd.Series(codes).map(dict(enumerate(names))).astype(pd.CategoricalDtype(names)).array
+    # the stubs tell categoricals of words from those of anything
+    found: Any = pd.Categorical.from_codes(codes.tolist(), pd.Index(names))
+    return found
 
 
 def strata(adata: AnnData, column: str | None) -> NDArray[np.intp] | None:

@@ -161,7 +161,9 @@ def regulatory_jacobian(
 
 def _times(cells: FittedCells) -> pd.Categorical:
     times, codes = np.unique(cells.time, return_inverse=True)
-    return pd.Categorical([f"{times[c]:g}" for c in codes], categories=[f"{t:g}" for t in times])
+    # the stubs tell categoricals of words from those of anything
+    found: Any = pd.Categorical.from_codes(codes.tolist(), pd.Index([f"{t:g}" for t in times]))
+    return found
 
 
 def _mean_jacobian(
