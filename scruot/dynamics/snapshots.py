@@ -23,11 +23,15 @@ class Snapshots:
     weights
         One ``(n_k,)`` float64 tensor per time: the absolute mass of each cell. Their sum
         is the population at that time.
+    batch
+        One ``(n_k,)`` int64 tensor per time: the number of each cell's batch, where cells are to be
+        coupled within batches only. Empty otherwise.
     """
 
     times: tuple[float, ...]
     x: tuple[Tensor, ...]
     weights: tuple[Tensor, ...]
+    batch: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.times) == len(self.x) == len(self.weights):
@@ -67,6 +71,7 @@ class Snapshots:
             self.times,
             tuple(x.to(device) for x in self.x),
             tuple(w.to(device=device, dtype=dtype) for w in self.weights),
+            tuple(b.to(device) for b in self.batch),
         )
 
     def select(self, masks: list[Tensor]) -> Snapshots:
@@ -77,6 +82,7 @@ class Snapshots:
             self.times,
             tuple(x[m] for x, m in zip(self.x, masks, strict=True)),
             tuple(w * (total / float(w.sum())) for w, total in zip(weights, totals, strict=True)),
+            tuple(b[m] for b, m in zip(self.batch, masks, strict=False)),
         )
 
     def standardised(self) -> tuple[Snapshots, Scale]:
@@ -101,6 +107,7 @@ class Snapshots:
             tuple(scale.time_in(t) for t in self.times),
             tuple(((x.double() - shift) / scale.length).float() for x in self.x),
             tuple(w / first for w in self.weights),
+            self.batch,
         )
         return scaled, scale
 

@@ -17,6 +17,7 @@ from scruot._messages import did_you_mean
 from scruot.dynamics.snapshots import Snapshots
 from scruot.io.mass import Mass, read_mass
 from scruot.io.representation import read_representation, require_variation
+from scruot.io.samples import read_batches, read_replicates
 from scruot.io.time import as_time, label_ranks, label_times, read_times
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Cells:
         Times of ordered labels without numbers, where the time column has them.
     labels
         Time of every label, where the time column holds labels.
+    batch, replicate
+        Numbers of the cells' batches and replicates (n,), where they were asked for.
     """
 
     x: NDArray[np.float32]
@@ -51,18 +54,31 @@ class Cells:
     held_out: NDArray[np.bool_]
     ranks: Mapping[str, float] | None = None
     labels: Mapping[str, float] = field(default_factory=dict)
+    batch: NDArray[np.int64] | None = None
+    replicate: NDArray[np.int64] | None = None
 
     def snapshots(self) -> Snapshots:
         """Return the fitted cells by time; populations include cells held out by themselves."""
         times = np.unique(self.time[self.fitted])
-        clouds, weights = [], []
+        clouds, weights, batches = [], [], []
         for t in times:
             here = self.fitted & (self.time == t)
+            if self.batch is not None:
+                batches.append(torch.from_numpy(self.batch[here]))
             population = self.mass[self.time == t].sum()
             clouds.append(torch.from_numpy(self.x[here]))
             weight = self.mass[here] * (population / self.mass[here].sum())
             weights.append(torch.from_numpy(weight))
-        return Snapshots(tuple(float(t) for t in times), tuple(clouds), tuple(weights))
+        return Snapshots(
+            tuple(float(t) for t in times), tuple(clouds), tuple(weights), tuple(batches)
+        )
+
+    def replicates(self) -> tuple[NDArray[np.int64], ...] | None:
+        """Return the replicates of the fitted cells by time, as :meth:`snapshots` has them."""
+        if self.replicate is None:
+            return None
+        here = [self.fitted & (self.time == t) for t in np.unique(self.time[self.fitted])]
+        return tuple(self.replicate[rows] for rows in here)
 
 
 def check_names(adata: AnnData) -> None:
@@ -98,6 +114,8 @@ def read_cells(
     mass: Mass = "counts",
     holdout: float | str | Iterable[float | str] | None = None,
     holdout_cells: float | str | None = None,
+    batch_key: str | None = None,
+    replicate_key: str | None = None,
     random_state: int = 0,
 ) -> Cells:
     """Read and check everything that a fit needs; nothing is written.
@@ -127,7 +145,15 @@ def read_cells(
             f"{np.unique(times).tolist()}); dynamics need at least two."
         )
         raise ValueError(msg)
-    return Cells(x, times, weights, fitted, held_out, label_ranks(column), labels)
+    batch, replicate = None, None
+    if batch_key is not None:
+        samples = read_obs(adata, batch_key, "batch column")
+        batch = read_batches(samples, batch_key, times, fitted)
+    if replicate_key is not None:
+        samples = read_obs(adata, replicate_key, "replicate column")
+        replicate = read_replicates(samples, replicate_key, times, fitted)
+    ranks = label_ranks(column)
+    return Cells(x, times, weights, fitted, held_out, ranks, labels, batch, replicate)
 
 
 def _at_times(

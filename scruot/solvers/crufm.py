@@ -90,4 +90,5 @@ CRUFM = Solver(
     build=build,
     reference=_REFERENCE,
     bibtex=_BIBTEX,
+    coupled=True,
 )

@@ -73,4 +73,5 @@ OTCFM = Solver(
     build=build,
     reference=_REFERENCE,
     bibtex=_BIBTEX,
+    coupled=True,
 )

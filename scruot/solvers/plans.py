@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from scruot.dynamics.snapshots import Snapshots
+from scruot.solvers.intervals import couple_interval
 from scruot.solvers.params import param
 from scruot.solvers.problem import Problem
 from scruot.transport import Coupling, Penalty, auto_delta, couple
@@ -74,31 +78,26 @@ def squared_couplings(
     method, random_state
         As in :func:`scruot.transport.couple`.
     """
-    weights = clouds.weights
     if source.exact and target.exact:
-        weights = tuple(w / w.sum() for w in weights)
-    ends = zip(
-        clouds.x,
-        clouds.x[1:],
-        weights,
-        weights[1:],
-        regs or [0.0] * len(clouds.durations),
-        strict=False,
-    )
-    return [
-        couple(
-            x0,
-            x1,
-            a,
-            b,
-            source=source,
-            target=target,
-            reg=reg,
-            method=method,
-            random_state=random_state,
-        )
-        for x0, x1, a, b, reg in ends
-    ]
+        clouds = replace(clouds, weights=tuple(w / w.sum() for w in clouds.weights))
+    plans = []
+    for k, reg in enumerate(regs or [0.0] * len(clouds.durations)):
+
+        def solve(x0: Tensor, x1: Tensor, a: Tensor, b: Tensor, reg: float = reg) -> Coupling:
+            return couple(
+                x0,
+                x1,
+                a,
+                b,
+                source=source,
+                target=target,
+                reg=reg,
+                method=method,
+                random_state=random_state,
+            )
+
+        plans.append(couple_interval(clouds, k, solve))
+    return plans
 
 
 def gap_of(plans: list[Coupling]) -> dict[str, float]:

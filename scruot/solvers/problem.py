@@ -105,6 +105,8 @@ class Solver:
         Whether it has a loss that falls over steps, and so a history.
     seeded
         Whether its result depends on ``random_state``.
+    coupled
+        Whether all it learns comes from couplings of cells, which can stay within batches.
     """
 
     name: str
@@ -118,3 +120,4 @@ class Solver:
     bibtex: str
     trained: bool = True
     seeded: bool = True
+    coupled: bool = False

@@ -16,6 +16,7 @@ from scruot.dynamics.fields import Ensemble
 from scruot.dynamics.model import Dynamics
 from scruot.dynamics.snapshots import Scale, Snapshots
 from scruot.solvers.problem import Fit, Problem, Solver
+from scruot.solvers.resample import Replicates, bootstrap_cells, bootstrap_replicates
 
 _FORMAT = 1
 
@@ -37,11 +38,12 @@ def fit_snapshots(
     *,
     device: torch.device,
     n_models: int = 1,
+    replicates: Replicates | None = None,
     random_state: int = 0,
     checkpoint: Path | None = None,
     progress: bool = False,
 ) -> FittedModel:
-    """Fit one model, or an ensemble on bootstrap samples of the cells.
+    """Fit one model, or an ensemble on bootstrap samples of the cells or of replicates.
 
     Parameters
     ----------
@@ -54,6 +56,8 @@ def fit_snapshots(
     n_models
         Members: each beyond one is fitted with its own seed on cells drawn with
         replacement, so that their spread shows what the sample leaves open.
+    replicates
+        Draw these, and not cells.
     random_state
         Seed of the first member.
     checkpoint
@@ -62,11 +66,11 @@ def fit_snapshots(
         Whether to show bars.
     """
     scaled, scale = snapshots.standardised()
-    mark = _fingerprint(scaled, scale, solver.name, params)
+    mark = _fingerprint(scaled, scale, solver.name, params, replicates)
     fits: list[Fit] = []
     for member in range(n_models):
         seed = random_state + member
-        clouds = scaled if n_models == 1 else _bootstrap(scaled, seed)
+        clouds = _sample(scaled, replicates, seed) if n_models > 1 else scaled
         problem = Problem(
             snapshots=clouds.to(device),
             scale=scale,
@@ -153,25 +157,10 @@ def from_arrays(
         raise ValueError(msg) from error
 
 
-def _bootstrap(snapshots: Snapshots, seed: int) -> Snapshots:
-    rng = np.random.default_rng(seed)
-    sizes = [len(x) for x in snapshots.x]
-    counts = [torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n))) for n in sizes]
-    weighted = Snapshots(
-        snapshots.times,
-        snapshots.x,
-        tuple(w * c for w, c in zip(snapshots.weights, counts, strict=True)),
-    )
-    kept = weighted.select([c > 0 for c in counts])
-    # populations stay as observed: the sample decides which cells, not how many
-    return Snapshots(
-        kept.times,
-        kept.x,
-        tuple(
-            w * (old.sum() / w.sum())
-            for w, old in zip(kept.weights, snapshots.weights, strict=True)
-        ),
-    )
+def _sample(snapshots: Snapshots, replicates: Replicates | None, seed: int) -> Snapshots:
+    if replicates is None:
+        return bootstrap_cells(snapshots, seed)
+    return bootstrap_replicates(snapshots, replicates, seed)
 
 
 def _member_path(checkpoint: Path | None, member: int, n_models: int) -> Path | None:
@@ -180,10 +169,16 @@ def _member_path(checkpoint: Path | None, member: int, n_models: int) -> Path | 
     return checkpoint.with_name(f"{checkpoint.stem}.{member}{checkpoint.suffix}")
 
 
-def _fingerprint(snapshots: Snapshots, scale: Scale, method: str, params: Any) -> str:
+def _fingerprint(
+    snapshots: Snapshots, scale: Scale, method: str, params: Any, replicates: Replicates | None
+) -> str:
     # with the scale: parameters in the user's units mean something else in another unit
     parts = [method, asdict(params), asdict(scale), snapshots.times]
     digest = hashlib.sha256(json.dumps(parts).encode())
-    for tensor in (*snapshots.x, *snapshots.weights):
+    for tensor in (*snapshots.x, *snapshots.weights, *snapshots.batch):
         digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    if replicates is not None:
+        digest.update(b"given" if replicates.sizes_given else b"counted")
+        for labels in replicates.labels:
+            digest.update(labels.tobytes())
     return digest.hexdigest()

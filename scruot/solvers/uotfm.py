@@ -101,4 +101,5 @@ UOTFM = Solver(
     build=build,
     reference=_REFERENCE,
     bibtex=_BIBTEX,
+    coupled=True,
 )

@@ -143,4 +143,5 @@ VGFM = Solver(
     build=build,
     reference=_REFERENCE,
     bibtex=_BIBTEX,
+    coupled=True,
 )

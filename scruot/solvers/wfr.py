@@ -108,4 +108,5 @@ WFR = Solver(
     bibtex=wfrfm.WFRFM.bibtex,
     trained=False,
     seeded=False,
+    coupled=True,
 )

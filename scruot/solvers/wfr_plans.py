@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from scruot.dynamics.snapshots import Snapshots
+from scruot.solvers.intervals import couple_interval
 from scruot.solvers.problem import Problem
 from scruot.transport import Coupling, static_floor, wfr_coupling
 
@@ -16,11 +19,13 @@ def wfr_couplings(
     random_state: int = 0,
 ) -> list[Coupling]:
     """Return the WFR coupling of every pair of consecutive snapshots."""
-    ends = zip(clouds.x, clouds.x[1:], clouds.weights, clouds.weights[1:], strict=False)
-    return [
-        wfr_coupling(x0, x1, a, b, delta, blur=blur, method=method, random_state=random_state)
-        for x0, x1, a, b in ends
-    ]
+
+    def solve(x0: Tensor, x1: Tensor, a: Tensor, b: Tensor) -> Coupling:
+        return wfr_coupling(
+            x0, x1, a, b, delta, blur=blur, method=method, random_state=random_state
+        )
+
+    return [couple_interval(clouds, k, solve) for k in range(len(clouds.durations))]
 
 
 def floor_of_action(

@@ -80,4 +80,5 @@ WFRFM = Solver(
     build=build,
     reference=_REFERENCE,
     bibtex=_BIBTEX,
+    coupled=True,
 )

@@ -17,6 +17,7 @@ from scruot._keys import Slots, basis_name, slots
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass, describe_mass
 from scruot.io.read import read_cells
+from scruot.io.samples import sizes_given
 from scruot.io.store import (
     check_free,
     check_writable,
@@ -26,6 +27,8 @@ from scruot.io.store import (
     write_fit,
 )
 from scruot.solvers.params import make_params
+from scruot.solvers.problem import Solver
+from scruot.solvers.resample import Replicates
 from scruot.solvers.run import fit_snapshots
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,8 @@ def fit_dynamics(
     mass: Mass = "counts",
     holdout: float | str | Iterable[float | str] | None = None,
     holdout_cells: float | str | None = None,
+    batch_key: str | None = None,
+    replicate_key: str | None = None,
     n_models: int = 1,
     device: str = "auto",
     random_state: int = 0,
@@ -79,6 +84,15 @@ def fit_dynamics(
         there.
     holdout_cells
         Share of every snapshot's cells to leave out, or a boolean column of ``obs``.
+    batch_key
+        Column of ``obs`` with batches: cells are coupled within their batch alone. How many cells
+        a batch has at a time is taken for capture: each batch grows as the whole does. Batches
+        must span the times. Only for methods that learn from couplings,
+        ``scruot.solvers.get(method).coupled``.
+    replicate_key
+        Column of ``obs`` with replicates, at least two at every time; their names may differ
+        between times. The ensemble, of which there must be one, then draws whole replicates and
+        not cells: its spread is the standard error over replicates.
     n_models
         Size of the ensemble. With two or more, each is fitted with its own seed on cells
         drawn with replacement; the model is their mean, and their spread is written.
@@ -113,7 +127,8 @@ def fit_dynamics(
     ``adata.obs["potential"]``, ``adata.obs["log_density"]``
         For methods that learn one.
     ``adata.obsm["velocity_std_<basis>"]``, ``adata.obs["growth_std"]``
-        Spread over the ensemble, with ``n_models >= 2``.
+        Spread over the ensemble, with ``n_models >= 2``; with ``replicate_key`` the standard
+        errors over replicates.
     ``adata.obs["dynamics_holdout"]`` : bool
         Cells left out, with ``holdout_cells``.
     ``adata.uns["dynamics"]`` : dict
@@ -151,6 +166,7 @@ def fit_dynamics(
     params: Any = make_params(solver.params, solver_params, method)
     names = slots(key_added)
     n_models = _whole("n_models", n_models, least=1)
+    _check_samples(solver, batch_key, replicate_key, n_models)
     random_state = _whole("random_state", random_state, least=0)
     check_writable(adata, copy=copy)
     check_free(adata, names)
@@ -167,14 +183,18 @@ def fit_dynamics(
         mass=mass,
         holdout=holdout,
         holdout_cells=holdout_cells,
+        batch_key=batch_key,
+        replicate_key=replicate_key,
         random_state=random_state,
     )
+    labels = cells.replicates()
     fitted = fit_snapshots(
         cells.snapshots(),
         solver,
         params,
         device=target,
         n_models=n_models,
+        replicates=None if labels is None else Replicates(labels, sizes_given(mass)),
         random_state=random_state,
         checkpoint=path,
         progress=progress,
@@ -188,6 +208,8 @@ def fit_dynamics(
         "mass": mass,
         "holdout": holdout,
         "holdout_cells": holdout_cells,
+        "batch_key": batch_key,
+        "replicate_key": replicate_key,
         "n_models": n_models,
         "random_state": random_state,
     }
@@ -207,6 +229,25 @@ def _whole(name: str, value: Any, *, least: int) -> int:
         msg = f"Found {name}={value!r}; expected a whole number >= {least}."
         raise ValueError(msg)
     return int(value)
+
+
+def _check_samples(
+    solver: Solver, batch_key: str | None, replicate_key: str | None, n_models: int
+) -> None:
+    """Refuse batches where nothing is coupled, and replicates where nothing is drawn."""
+    if batch_key is not None and not solver.coupled:
+        able = [name for name in solvers.names() if solvers.get(name).coupled]
+        msg = (
+            f"Found batch_key={batch_key!r} with method {solver.name!r}, which compares whole "
+            f"snapshots and not coupled cells; expected one of {able}."
+        )
+        raise ValueError(msg)
+    if replicate_key is not None and n_models < 2:
+        msg = (
+            f"Found replicate_key={replicate_key!r} with n_models={n_models}; expected an ensemble "
+            "to draw replicates for: give n_models=20, say."
+        )
+        raise ValueError(msg)
 
 
 def _check_columns(names: Slots, time_key: str, mass: Mass) -> None:

@@ -1,5 +1,6 @@
 """Static couplings between weighted clouds."""
 
+from scruot.transport.batches import couple_within
 from scruot.transport.calibrate import (
     auto_reg,
     auto_tau,
@@ -30,6 +31,7 @@ __all__ = [
     "auto_settings",
     "auto_tau",
     "couple",
+    "couple_within",
     "interpolate",
     "outlier_influence",
     "pairs",
