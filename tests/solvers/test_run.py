@@ -9,7 +9,8 @@ import torch
 
 from scruot.dynamics import Snapshots
 from scruot.solvers import regression
-from scruot.solvers.run import _bootstrap, _member_path, fit_snapshots, from_arrays, to_arrays
+from scruot.solvers.resample import bootstrap_cells
+from scruot.solvers.run import _member_path, fit_snapshots, from_arrays, to_arrays
 from scruot.solvers.validation import simulation_error, split_cells
 from scruot.solvers.wfrfm import WFRFM, WFRFMParams
 
@@ -26,7 +27,7 @@ def clouds():
 
 
 def test_bootstrap_draws_cells_and_keeps_populations(clouds):
-    drawn, same, other = (_bootstrap(clouds, seed) for seed in (0, 0, 1))
+    drawn, same, other = (bootstrap_cells(clouds, seed) for seed in (0, 0, 1))
     assert drawn.masses == pytest.approx(clouds.masses)
     for x, y in zip(drawn.x, clouds.x, strict=True):
         # about a third of the cells are left out
