@@ -81,6 +81,11 @@ class Slots:
         return f"{self._prefix}potential"
 
     @property
+    def landscape(self) -> str:
+        """``obs`` column and ``uns`` entry of :func:`scruot.tl.landscape`."""
+        return f"{self._prefix}landscape"
+
+    @property
     def log_density(self) -> str:
         """``obs`` column: logarithm of the learned density."""
         return f"{self._prefix}log_density"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +14,15 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from scruot.dynamics.snapshots import Snapshots
+from scruot.geometry.neighbours import typical_spacing
 
 # cells of a cloud that a mixture is fitted to
 _MOST_CELLS = 2000
 _COMPONENTS = (1, 2, 3, 4, 6, 8)
 # a full covariance has d^2 / 2 parameters
 _MOST_FULL = 20
+# largest blur, in units of the cells' spread within their clouds: it widens them by its square
+_MOST_BLUR = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,20 @@ class CloudDensity:
         if self.factors.ndim == 3:
             return self.means[which] + (self.factors[which] @ normal[..., None])[..., 0]
         return self.means[which] + self.factors[which] * normal
+
+
+def cloud_blur(clouds: Sequence[Tensor]) -> float:
+    """Return the standard deviation, per coordinate, by which clouds (n, d) are blurred.
+
+    It is the spacing of the cells, the root mean square distance to the nearest neighbour over
+    the root of 2 d, which joins neighbours and no more; in many dimensions, where the nearest
+    neighbour is hardly nearer than all others, it is at most 0.15 of the spread of the cells
+    about the mean of their cloud, so that the clouds keep their shape.
+    """
+    dim = clouds[0].shape[1]
+    spacing = typical_spacing(tuple(clouds)) / math.sqrt(2 * dim)
+    within = torch.cat([x - x.mean(0) for x in clouds]).square().mean().sqrt()
+    return max(min(spacing, _MOST_BLUR * float(within)), 1e-3)
 
 
 def fit_clouds(clouds: Snapshots, blur: float, random_state: int) -> list[CloudDensity]:

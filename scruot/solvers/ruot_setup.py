@@ -13,7 +13,8 @@ from torch import Tensor
 from scruot.dynamics.noise import Noise
 from scruot.dynamics.snapshots import Snapshots
 from scruot.geometry.blob_bridge import BlobBridge
-from scruot.geometry.neighbours import nearest_distance, typical_spacing
+from scruot.geometry.neighbours import nearest_distance
+from scruot.solvers.cloud_density import cloud_blur
 from scruot.solvers.problem import Problem
 from scruot.solvers.ruot_field import RUOTField
 from scruot.solvers.ruot_losses import Densities
@@ -80,9 +81,8 @@ def scaled_units(params: Any, problem: Problem, clouds: Snapshots) -> Units:
         if isinstance(params.alpha, str)
         else math.sqrt(2 * params.alpha) / length
     )
-    spacing = typical_spacing(clouds.x) / math.sqrt(2 * clouds.dim)
     blur = (
-        max(spacing, _LEAST_BLUR * level, 1e-3)
+        max(cloud_blur(clouds.x), _LEAST_BLUR * level)
         if isinstance(params.blur, str)
         else params.blur / length
     )

@@ -11,6 +11,7 @@ from scruot.tl._fit_dynamics import fit_dynamics
 from scruot.tl._gene_velocity import gene_velocity
 from scruot.tl._growth_genes import growth_genes
 from scruot.tl._import_couplings import import_couplings
+from scruot.tl._landscape import landscape
 from scruot.tl._lineage_mass import lineage_mass
 from scruot.tl._perturbation import perturbation
 from scruot.tl._project_velocity import project_velocity
@@ -36,6 +37,7 @@ __all__ = [
     "gene_velocity",
     "growth_genes",
     "import_couplings",
+    "landscape",
     "lineage_mass",
     "perturbation",
     "project_velocity",
