@@ -2,11 +2,13 @@
 
 from scruot.pl._fit_quality import fit_quality
 from scruot.pl._growth import growth
+from scruot.pl._landscape import landscape
 from scruot.pl._lineage import ancestors, descendants
 from scruot.pl._lineage_mass import lineage_mass
 from scruot.pl._loss import loss
 from scruot.pl._mass import mass
 from scruot.pl._perturbation import perturbation
+from scruot.pl._potential import potential
 from scruot.pl._trajectories import trajectories
 from scruot.pl._transition_table import transition_table
 from scruot.pl._transport import transport
@@ -18,10 +20,12 @@ __all__ = [
     "descendants",
     "fit_quality",
     "growth",
+    "landscape",
     "lineage_mass",
     "loss",
     "mass",
     "perturbation",
+    "potential",
     "trajectories",
     "transition_table",
     "transport",

@@ -43,17 +43,19 @@ def arrows_and_cells(
     cmap: str | Colormap | None,
     times: Iterable[Any] | None,
     components: Sequence[int],
+    field: str = "velocity",
 ) -> ArrowsAndCells:
     """Read everything first, so that errors come before anything is drawn."""
     fitted = _read.fit(adata, key)
     name, coordinates = _read.embedding(adata, fitted, basis)
-    arrows = _read.pick(_read.velocity(adata, fitted, name), components, f"the velocity in {name}")
+    vectors = _read.vectors(adata, fitted, name, field)
+    arrows = _read.pick(vectors, components, f"the {field} in {name}")
     position = _read.pick(coordinates, components, name)
     coloring = color_cells(adata, fitted, color, cmap)
     keep = _read.cell_mask(adata, fitted, times)
     keep &= np.isfinite(arrows).all(1) & np.isfinite(position).all(1)
     if not keep.any():
-        msg = f"Found no cell with finite coordinates and velocity in the basis {name!r}."
+        msg = f"Found no cell with finite coordinates and {field} in the basis {name!r}."
         raise ValueError(msg)
     coloring = replace(coloring, rgba=coloring.rgba[keep])
     return ArrowsAndCells(name, position[keep], arrows[keep], coloring)

@@ -26,7 +26,7 @@ __all__ = [
     "result",
     "time_labels",
     "times_of",
-    "velocity",
+    "vectors",
 ]
 
 
@@ -96,6 +96,27 @@ def velocity(adata: AnnData, fitted: Fit, basis: str) -> NDArray[np.float64]:
             f"scruot.tl.project_velocity(adata, basis={basis!r}{fitted.key_argument}) first."
         )
     msg = f"Found no velocity in the basis {basis!r} (adata.obsm[{name!r}] is missing). {remedy}"
+    raise KeyError(msg)
+
+
+def vectors(adata: AnnData, fitted: Fit, basis: str, field: str) -> NDArray[np.float64]:
+    """Return the stored velocity, drift or score in a basis, or say what is in the way."""
+    kinds = {"drift": fitted.slots.drift, "score": fitted.slots.score}
+    if field == "velocity":
+        return velocity(adata, fitted, basis)
+    if field not in kinds:
+        raise ValueError(unknown("field", field, ("velocity", *kinds)))
+    name = kinds[field](basis)
+    if name in adata.obsm:
+        return matrix(adata, name)
+    if basis != fitted.basis:
+        remedy = f"Only the velocity can be projected: draw it in basis={fitted.basis!r}."
+    else:
+        remedy = (
+            "Models with noise have one: run scruot.tl.fit_dynamics(adata, method, sigma=...) "
+            "with a method such as 'deepruot' or 'varruot' first."
+        )
+    msg = f"Found no {field} in the basis {basis!r} (adata.obsm[{name!r}] is missing). {remedy}"
     raise KeyError(msg)
 
 

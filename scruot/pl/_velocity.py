@@ -27,6 +27,7 @@ def velocity(
     basis: str | None = None,
     *,
     kind: Literal["grid", "cells"] = "grid",
+    field: Literal["velocity", "drift", "score"] = "velocity",
     key: str | None = None,
     color: str | None = None,
     times: Iterable[Any] | None = None,
@@ -59,6 +60,10 @@ def velocity(
     kind
         ``"grid"`` averages the cells around the points of a grid, ``"cells"`` draws the arrows
         of single cells.
+    field
+        ``"velocity"``; or of a model with noise ``"drift"``, or ``"score"``, the gradient of the
+        log density, which points to where cells are more. Only the velocity can be projected:
+        the others are drawn in the fitted representation.
     key
         ``key_added`` of the fit.
     color
@@ -108,9 +113,9 @@ def velocity(
     Raises
     ------
     KeyError
-        When there is no fit, no such basis, or no velocity in it.
+        When there is no fit, no such basis, or no such field in it.
     ValueError
-        When `kind` is unknown.
+        When `kind` or `field` is unknown.
 
     Examples
     --------
@@ -123,7 +128,7 @@ def velocity(
     """
     if kind not in _KINDS:
         raise ValueError(unknown("kind", kind, _KINDS))
-    layers = arrows_and_cells(adata, basis, key, color, cmap, times, components)
+    layers = arrows_and_cells(adata, basis, key, color, cmap, times, components, field)
     if kind == "grid":
         tail, arrow = _grid_arrows(layers, n_grid, smooth, min_cells)
         long = 1.6 / n_grid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from anndata import AnnData
@@ -22,6 +22,7 @@ def velocity_stream(
     adata: AnnData,
     basis: str | None = None,
     *,
+    field: Literal["velocity", "drift", "score"] = "velocity",
     key: str | None = None,
     color: str | None = None,
     times: Iterable[Any] | None = None,
@@ -55,6 +56,10 @@ def velocity_stream(
     basis
         Where to draw: any representation with a stored velocity, as ``"pca"`` or ``"X_pca"``.
         By default the fitted one; others come from :func:`scruot.tl.project_velocity`.
+    field
+        ``"velocity"``; or of a model with noise ``"drift"``, or ``"score"``, the gradient of the
+        log density, which points to where cells are more. Only the velocity can be projected:
+        the others are drawn in the fitted representation.
     key
         ``key_added`` of the fit.
     color
@@ -103,7 +108,9 @@ def velocity_stream(
     Raises
     ------
     KeyError
-        When there is no fit, no such basis, or no velocity in it.
+        When there is no fit, no such basis, or no such field in it.
+    ValueError
+        When `field` is unknown.
 
     Examples
     --------
@@ -114,7 +121,7 @@ def velocity_stream(
     >>> ax.get_xlabel()
     'genes1'
     """
-    layers = arrows_and_cells(adata, basis, key, color, cmap, times, components)
+    layers = arrows_and_cells(adata, basis, key, color, cmap, times, components, field)
     axes = new_axes(ax, figsize)
     layers.draw_cells(axes, size=size, alpha=alpha, colorbar=colorbar)
     grid = smooth_on_grid(

@@ -19,16 +19,10 @@ _MOST_EXACT = 3
 
 
 def matching_loss(field: RUOTField, batch: BridgeBatch) -> dict[str, Tensor]:
-    """Return the errors of velocity and growth on bridges, in units of the targets' spread.
-
-    Velocities count the less the more those within one blob differ, as the ends of an interval
-    with much noise have it: a weight that depends on time alone leaves their means as they are.
-    """
+    """Return the errors of velocity and growth on bridges, in units of the targets' spread."""
     out = field.flow(batch.t, batch.x)
-    spread = field.flow.get_buffer("velocity_spread")
-    error = (out["velocity"] - batch.velocity) / spread
-    trust = 1 / (1 + (batch.jitter / spread).square())
-    velocity = (batch.weight * trust * error.square().mean(1)).mean()
+    error = (out["velocity"] - batch.velocity) / field.flow.get_buffer("velocity_spread")
+    velocity = (batch.weight * error.square().mean(1)).mean()
     if "growth" not in out:
         return {"loss": velocity, "velocity": velocity}
     error = (out["growth"] - batch.growth) / field.flow.get_buffer("growth_spread")

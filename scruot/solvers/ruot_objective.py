@@ -18,6 +18,7 @@ from scruot.solvers.ruot_losses import (
     divergences,
     observed_errors,
     residual_scale,
+    score_error,
 )
 from scruot.solvers.ruot_rollout import Nodes, roll_out
 from scruot.solvers.ruot_setup import Units
@@ -143,8 +144,10 @@ class Objective:
         scale = residual_scale(velocity, growth, spread.mean(0), jet.gradient, weight)
         # the product of two independent estimates is unbiased, a square is not
         fokker_planck = (weight * left[0] * left[1]).mean() / scale
-        error = self.bridges.blur * jet.gradient + normal
-        return fokker_planck, (weight * error.square().mean(1)).mean()
+        # bridges know the score with less noise than particles do
+        inside = self.bridges.draw(self.n_points, generator)
+        score = field.log_density(inside.t, inside.x).gradient
+        return fokker_planck, score_error(score, inside)
 
 
 def typical_growth(field: RUOTField, bridges: WeightedBridges, generator: torch.Generator) -> float:

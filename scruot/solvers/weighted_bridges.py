@@ -29,8 +29,7 @@ class BridgeBatch(NamedTuple):
     """Points ``x`` (n, d) at times ``t`` (n,), and estimates of what the law has there.
 
     ``velocity`` (n, d), ``growth`` (n,), ``score`` (n, d), the width ``std`` (n,) of the blobs,
-    and a ``weight`` (n,) of mean one. ``jitter`` (n,) is the standard deviation, per coordinate,
-    of the velocities within one blob: what an estimate is uncertain by where the cells are sparse.
+    and a ``weight`` (n,) of mean one.
     """
 
     t: Tensor
@@ -40,7 +39,6 @@ class BridgeBatch(NamedTuple):
     score: Tensor
     std: Tensor
     weight: Tensor
-    jitter: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +144,6 @@ class WeightedBridges:
             (-away / variance[:, None, None]).flatten(0, 1),
             variance.sqrt()[:, None].expand(-1, _POINTS).flatten(),
             (mass.mean(1) / pairs.mean_weight)[:, None].repeat(flat).flatten(),
-            (spreading.abs() * variance.sqrt())[:, None].repeat(flat).flatten(),
         )
 
 

@@ -21,6 +21,8 @@ def plots(toy, simulation):
         "velocity_stream": partial(pl.velocity_stream, toy),
         "velocity": partial(pl.velocity, toy),
         "growth": partial(pl.growth, toy),
+        "potential": partial(pl.potential, toy),
+        "landscape": partial(pl.landscape, toy, times=[0, 1, 4]),
         "trajectories": partial(pl.trajectories, toy, simulation),
         "mass": partial(pl.mass, toy),
         "fit_quality": partial(pl.fit_quality, toy),
@@ -36,9 +38,11 @@ def plots(toy, simulation):
 
 OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
 # what draws a table that a tool has left in uns
-OF_TABLES = ["lineage_mass", "perturbation"]
-OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES))
+N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3, "landscape": 3}
 N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3}
+OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES))
+OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT))
+OF_TABLES = ["lineage_mass", "perturbation"]
 
 
 def axes_of(drawn):
@@ -171,6 +175,8 @@ def test_a_fit_with_a_key_of_its_own(plots, name, toy):
     toy.uns["alt_evaluation"] = toy.uns.pop("dynamics_evaluation")
     toy.obsm["alt_velocity_pca"] = toy.obsm.pop("velocity_pca")
     toy.obs["alt_growth"] = toy.obs.pop("growth")
+    toy.obs["alt_potential"] = toy.obs.pop("potential")
+    toy.uns["alt_landscape"] = toy.uns.pop("landscape")
     drawn = plots[name](key="alt", show=False)
     assert axes_of(drawn)[0].has_data()
 
@@ -225,7 +231,15 @@ def test_a_basis_without_velocity_names_the_remedy(plots, name, toy):
 
 @pytest.mark.parametrize(
     "name",
-    ["velocity_stream", "velocity", "growth", "trajectories", "descendants", "ancestors"],
+    [
+        "velocity_stream",
+        "velocity",
+        "growth",
+        "potential",
+        "trajectories",
+        "descendants",
+        "ancestors",
+    ],
 )
 def test_an_unknown_basis_is_named(plots, name):
     with pytest.raises(KeyError, match="Did you mean 'umap'"):
@@ -241,7 +255,15 @@ def test_a_missing_evaluation_names_the_remedy(plots, name, toy):
 
 @pytest.mark.parametrize(
     "name",
-    ["velocity_stream", "velocity", "growth", "fit_quality", "descendants", "ancestors"],
+    [
+        "velocity_stream",
+        "velocity",
+        "growth",
+        "potential",
+        "fit_quality",
+        "descendants",
+        "ancestors",
+    ],
 )
 def test_components_count_from_one(plots, name):
     ax = axes_of(plots[name](components=(1, 3), show=False))[0]

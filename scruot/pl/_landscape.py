@@ -1,0 +1,290 @@
+"""The landscape of a fit, as a map or as a surface, a panel for each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+from anndata import AnnData
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from scruot._messages import unknown
+from scruot.pl import _read
+from scruot.pl._figure import COLUMN_WIDTH, dress_embedding, figure_of, finish, font, panels
+
+__all__ = ["landscape"]
+
+_KINDS = ("map", "surface")
+_MAP = "viridis"
+# share of the population at each time that lies below the default ceiling
+_INSIDE = 0.99
+_N_CONTOURS = 7
+# above the ceiling of a surface
+_PLATEAU = "0.88"
+
+
+@dataclass(frozen=True)
+class _Heights:
+    """Heights (T, rows, columns) at times, and where they are."""
+
+    height: NDArray[np.float64]
+    labels: list[str]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    basis: str
+    components: tuple[int, int]
+
+
+def landscape(
+    adata: AnnData,
+    *,
+    kind: Literal["map", "surface"] = "map",
+    key: str | None = None,
+    times: Iterable[Any] | None = None,
+    vmax: float | None = None,
+    cmap: str | Colormap | None = None,
+    n_columns: int | None = None,
+    elevation: float = 45.0,
+    azimuth: float = -60.0,
+    colorbar: bool = True,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Sequence[Axes] | Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> list[Axes] | None:
+    r"""Draw the landscape :math:`-\log p` at each time: cells are many in its valleys.
+
+    All panels share the colours and heights, which can be compared between times: the density
+    integrates to the population.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`scruot.tl.landscape`.
+    kind
+        ``"map"``, colours and contours seen from above, or ``"surface"`` in three dimensions.
+    key
+        ``key_added`` of the fit.
+    times
+        Only draw these of the times of :func:`scruot.tl.landscape`.
+    vmax
+        Height above which a map is empty and a surface cut. By default 99 % of the population at
+        each time lie below it.
+    cmap
+        Sequential colour map.
+    n_columns
+        Panels in a row.
+    elevation, azimuth
+        From where a surface is seen, in degrees.
+    colorbar
+        Whether to explain the colours.
+    title
+        Title of the figure.
+    figsize
+        Width and height in inches.
+    ax
+        As many axes as there are times; for surfaces in three dimensions
+        (``subplot_kw={"projection": "3d"}``).
+    show
+        Whether to show the figure. By default it is shown unless `ax` or `save` is given.
+    save
+        File to write; the suffix names the format.
+
+    Returns
+    -------
+    The axes, one per time, or ``None`` when the figure was shown.
+
+    Raises
+    ------
+    KeyError
+        When there is no fit or no landscape.
+    ValueError
+        When `kind` is unknown, for times without a landscape, or when `ax` does not fit.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> scruot.tl.landscape(adata)
+    >>> axes = scruot.pl.landscape(adata, times=[0, 4], show=False)
+    >>> [ax.get_title() for ax in axes]
+    ['time 0', 'time 4']
+    """
+    if kind not in _KINDS:
+        raise ValueError(unknown("kind", kind, _KINDS))
+    found = _stored(adata, key, times)
+    ceiling = vmax if vmax is not None else max(map(_ceiling, found.height))
+    floor = float(found.height.min())
+    colors = cmap if isinstance(cmap, Colormap) else colormaps[cmap or _MAP]
+    mappable = ScalarMappable(Normalize(floor, max(ceiling, floor + 1e-9)), colors)
+    if kind == "surface":
+        mappable.set_cmap(colors.with_extremes(over=_PLATEAU))
+    n = len(found.labels)
+    if kind == "map":
+        axes = panels(n, ax, figsize, n_columns)
+        for one, height in zip(axes, found.height, strict=True):
+            _draw_map(one, found, height, mappable)
+    else:
+        axes = _surface_panels(n, ax, figsize, n_columns)
+        for one, height in zip(axes, found.height, strict=True):
+            _draw_surface(one, found, height, mappable)
+            one.view_init(elevation, azimuth)
+    for one, label in zip(axes, found.labels, strict=True):
+        dress_embedding(one, found.basis, found.components, label)
+        if ax is None and kind == "map":
+            one.label_outer()
+    if title is not None and ax is None:
+        figure_of(axes[0]).suptitle(title, fontsize=font("title"))
+    elif title is not None:
+        axes[0].set_title(f"{title}\n{axes[0].get_title()}", fontsize=font("title"))
+    if colorbar:
+        _explain(axes, mappable, kind)
+    return finish(axes, given=ax is not None, show=show, save=save)
+
+
+def _stored(adata: AnnData, key: str | None, times: Iterable[Any] | None) -> _Heights:
+    fitted = _read.fit(adata, key)
+    name = fitted.slots.landscape
+    if name not in adata.uns:
+        msg = (
+            f"Found no landscape (adata.uns[{name!r}] is missing). "
+            f"Run scruot.tl.landscape(adata{fitted.key_argument}) first."
+        )
+        raise KeyError(msg)
+    stored = adata.uns[name]
+    held = [float(t) for t in stored["times"]]
+    labels = _read.time_labels(adata, fitted)
+    names = [_label(labels.get(t, f"{t:g}"), fitted.time_key) for t in held]
+    chosen = _chosen(held, labels, times)
+    first, second = (int(c) for c in stored["components"])
+    return _Heights(
+        np.asarray(stored["height"], dtype=float)[chosen],
+        [names[i] for i in chosen],
+        np.asarray(stored["x"], dtype=float),
+        np.asarray(stored["y"], dtype=float),
+        str(stored["basis"]),
+        (first, second),
+    )
+
+
+def _chosen(held: list[float], labels: dict[float, str], times: Iterable[Any] | None) -> list[int]:
+    if times is None:
+        return list(range(len(held)))
+    numbers = {label: t for t, label in labels.items()}
+    given = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
+    wanted = [numbers.get(t, t) for t in given]
+    lost = [t for t in wanted if t not in held]
+    if lost or not wanted:
+        msg = (
+            f"Found times={lost or wanted}, without a landscape; expected some of {held}, or "
+            "other times of scruot.tl.landscape."
+        )
+        raise ValueError(msg)
+    return [held.index(t) for t in wanted]
+
+
+def _label(label: str, time_key: str) -> str:
+    # "day 3" says what it is, "3" does not
+    return label if any(c.isalpha() for c in label) else f"{time_key} {label}"
+
+
+def _ceiling(height: NDArray[np.float64]) -> float:
+    """Return the height below which nearly all of the population of a time lies."""
+    ordered = np.sort(height.ravel())
+    mass = np.exp(ordered[0] - ordered).cumsum()
+    return float(ordered[np.searchsorted(mass, _INSIDE * mass[-1])])
+
+
+def _draw_map(
+    ax: Axes, found: _Heights, height: NDArray[np.float64], mappable: ScalarMappable
+) -> None:
+    low, high = mappable.get_clim()
+    levels = np.linspace(low, high, _N_CONTOURS)
+    below = np.ma.masked_greater(height, high)
+    ax.pcolormesh(found.x, found.y, below, norm=mappable.norm, cmap=mappable.cmap, rasterized=True)
+    ax.contour(found.x, found.y, height, levels=levels, colors="0.15", linewidths=0.3)
+
+
+def _surface_panels(
+    n: int,
+    ax: Sequence[Axes] | Axes | None,
+    figsize: tuple[float, float] | None,
+    n_columns: int | None,
+) -> list[Axes]:
+    if ax is not None:
+        given = panels(n, ax, figsize, n_columns)
+        if not all(one.name == "3d" for one in given):
+            msg = (
+                "Found axes in two dimensions; expected axes in three for kind='surface', as of "
+                "plt.subplots(subplot_kw={'projection': '3d'})."
+            )
+            raise ValueError(msg)
+        return given
+    columns = min(n, n_columns or 3)
+    rows = ceil(n / columns)
+    size = figsize or (max(COLUMN_WIDTH, 2.5 * columns), 2.4 * rows + 0.2)
+    grid = plt.subplots(
+        rows,
+        columns,
+        figsize=size,
+        layout="constrained",
+        squeeze=False,
+        subplot_kw={"projection": "3d"},
+    )[1]
+    axes = list(grid.ravel())
+    for unused in axes[n:]:
+        unused.set_axis_off()
+    return axes[:n]
+
+
+def _draw_surface(
+    ax: Any, found: _Heights, height: NDArray[np.float64], mappable: ScalarMappable
+) -> None:
+    low, high = mappable.get_clim()
+    # quads have the height of their middle
+    middle = (height[:-1, :-1] + height[1:, :-1] + height[:-1, 1:] + height[1:, 1:]) / 4
+    ax.plot_surface(
+        *np.meshgrid(found.x, found.y),
+        np.minimum(height, high),
+        facecolors=mappable.to_rgba(middle),
+        rcount=len(found.y),
+        ccount=len(found.x),
+        linewidth=0,
+        antialiased=False,
+        shade=False,
+        rasterized=True,
+    )
+    ax.set_zlim(low, high)
+    ax.zaxis.set_major_locator(MaxNLocator(4))
+    ax.tick_params(axis="z", labelsize=font("tick"), pad=0)
+    # without ticks the names belong close to the axes
+    ax.xaxis.labelpad = ax.yaxis.labelpad = -12
+    ax.set_box_aspect((1, 1, 0.6))
+
+
+def _explain(axes: list[Axes], mappable: ScalarMappable, kind: str) -> None:
+    bar = figure_of(axes[0]).colorbar(
+        mappable,
+        ax=axes,
+        extend="max",
+        extendfrac=0.03,
+        fraction=0.03,
+        pad=0.02 if kind == "map" else 0.06,
+        aspect=22,
+        shrink=0.8,
+    )
+    bar.ax.tick_params(labelsize=font("tick"))
+    bar.set_label("height  −log p", fontsize=font("label"))
+    bar.outline.set_visible(False)
