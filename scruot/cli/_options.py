@@ -20,6 +20,7 @@ __all__ = [
     "Settings",
     "parse_mass",
     "parse_scalar",
+    "parse_setting",
     "parse_settings",
     "parse_times",
     "show_progress",
@@ -39,7 +40,8 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="A parameter of the method; repeatable. See: scruot methods NAME.",
+        help="A parameter of the method; repeatable; a list as [0.1,0.2]. "
+        "See: scruot methods NAME.",
         show_default=False,
     ),
 ]
@@ -55,8 +57,20 @@ def parse_scalar(text: str) -> bool | float | int | str | None:
     return text if isinstance(value, (dict, list)) else value
 
 
+def parse_setting(text: str) -> Any:
+    """Return a JSON scalar, or a JSON list of numbers, as what it is; other text as it stands."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    numbers = isinstance(value, list) and all(
+        isinstance(each, (int, float)) and not isinstance(each, bool) for each in value
+    )
+    return value if numbers or not isinstance(value, (dict, list)) else text
+
+
 def parse_settings(settings: list[str] | None) -> dict[str, Any]:
-    """Return ``name=value`` texts as parameters.
+    """Return ``name=value`` texts as parameters; a value may be a list, as ``[0.1, 0.2]``.
 
     Raises
     ------
@@ -70,7 +84,7 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
         if not (name and equals):
             msg = f"found {setting!r}; expected NAME=VALUE, e.g. steps=2000."
             raise typer.BadParameter(msg, param_hint="'--set'")
-        found[name] = parse_scalar(value.strip())
+        found[name] = parse_setting(value.strip())
     return found
 
 

@@ -68,9 +68,10 @@ def plot(
     random_state: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Draw a fit: velocity_stream, velocity, growth, mass, fit_quality, loss, trajectories.
+    """Draw a fit: velocity_stream, velocity, growth, potential, landscape, mass, fit_quality, ...
 
-    mass and fit_quality need a file with an evaluation; without it they are left out.
+    The others are loss and trajectories. mass and fit_quality need a file with an evaluation,
+    and potential a method that learns one; without it they are left out.
     """
     silence(quiet)
     for kind in kinds or ():
@@ -131,6 +132,23 @@ def _growth(subject: Subject, options: dict[str, Any]) -> None:
     pl.growth(subject.adata, subject.basis, **options)
 
 
+def _potential(subject: Subject, options: dict[str, Any]) -> None:
+    pl.potential(subject.adata, subject.basis, **options)
+
+
+def _landscape(subject: Subject, options: dict[str, Any]) -> None:
+    # drawn on a copy: pictures leave the cells as they are
+    found = tl.landscape(
+        subject.adata,
+        key=subject.key,
+        basis=subject.basis,
+        random_state=subject.random_state,
+        copy=True,
+    )
+    if found is not None:
+        pl.landscape(found, **options)
+
+
 def _mass(subject: Subject, options: dict[str, Any]) -> None:
     pl.mass(subject.adata, **options)
 
@@ -157,6 +175,8 @@ _KINDS: dict[str, Callable[[Subject, dict[str, Any]], None]] = {
     "velocity_stream": _velocity_stream,
     "velocity": _velocity,
     "growth": _growth,
+    "potential": _potential,
+    "landscape": _landscape,
     "mass": _mass,
     "fit_quality": _fit_quality,
     "loss": _loss,

@@ -140,7 +140,7 @@ def landscape(
         axes = _surface_panels(n, ax, figsize, n_columns)
         for one, height in zip(axes, found.height, strict=True):
             _draw_surface(one, found, height, mappable)
-            one.view_init(elevation, azimuth)
+            one.view_init(elevation, azimuth)  # type: ignore[attr-defined]
     for one, label in zip(axes, found.labels, strict=True):
         dress_embedding(one, found.basis, found.components, label)
         if ax is None and kind == "map":
@@ -182,9 +182,9 @@ def _stored(adata: AnnData, key: str | None, times: Iterable[Any] | None) -> _He
 def _chosen(held: list[float], labels: dict[float, str], times: Iterable[Any] | None) -> list[int]:
     if times is None:
         return list(range(len(held)))
-    numbers = {label: t for t, label in labels.items()}
-    given = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
-    wanted = [numbers.get(t, t) for t in given]
+    numbers: dict[Any, float] = {label: t for t, label in labels.items()}
+    given: list[Any] = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
+    wanted: list[Any] = [numbers.get(t, t) for t in given]
     lost = [t for t in wanted if t not in held]
     if lost or not wanted:
         msg = (
@@ -213,7 +213,7 @@ def _draw_map(
     low, high = mappable.get_clim()
     levels = np.linspace(low, high, _N_CONTOURS)
     below = np.ma.masked_greater(height, high)
-    ax.pcolormesh(found.x, found.y, below, norm=mappable.norm, cmap=mappable.cmap, rasterized=True)
+    ax.pcolormesh(found.x, found.y, below, vmin=low, vmax=high, cmap=mappable.cmap, rasterized=True)
     ax.contour(found.x, found.y, height, levels=levels, colors="0.15", linewidths=0.3)
 
 

@@ -146,7 +146,7 @@ def _values(adata: AnnData, fitted: _read.Fit, time: float | None) -> NDArray[np
         raise KeyError(msg)
     if time is None:
         return adata.obs[name].to_numpy(dtype=float, na_value=np.nan)
-    if isinstance(time, str) or not np.isscalar(time) or not np.isfinite(time):
+    if not isinstance(time, (int, float, np.number)) or not np.isfinite(time):
         msg = f"Found time={time!r}; expected one number in the unit of the fit."
         raise ValueError(msg)
     x = fitted_representation(adata, read_record(adata, fitted.slots.key))

@@ -93,8 +93,9 @@ class DeepRUOTParams:
     blur: float | str = param(
         "auto",
         "standard deviation, per coordinate, by which observed clouds are blurred; 'auto' is the "
-        "root mean square distance to the nearest neighbour over the root of 2 d, at least a "
-        "tenth of the noise of a mean interval",
+        "root mean square distance to the nearest neighbour over the root of 2 d, at most 0.15 of "
+        "the spread of the cells within their clouds, at least a tenth of the noise of a mean "
+        "interval",
         above=0.0,
         choices=("auto",),
     )

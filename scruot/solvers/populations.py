@@ -71,20 +71,44 @@ def match_populations(field: HasOffset, clouds: Snapshots, *, step: float = 0.05
             for x_part, w_part in zip(x.split(_CHUNK), log_w.split(_CHUNK), strict=True)
         ]
     simulated = torch.cat(parts, dim=1).cpu().double().logsumexp(1).tolist()
+    offsets = missing_growth(simulated, clouds, price="delta")[0]
+    field.set_growth_offset(torch.tensor(offsets, device=field.growth_offset.device))
+    return offsets
+
+
+def missing_growth(
+    simulated: list[float], clouds: Snapshots, *, price: str
+) -> tuple[list[float], bool]:
+    """Return the growth that a simulation lacks in every interval, and whether it lacks too much.
+
+    Parameters
+    ----------
+    simulated
+        Logarithm of the simulated population at every snapshot, that of the first being 0.
+    clouds
+        The clouds.
+    price
+        Name of the parameter to raise where cells are out of reach, for the warning.
+
+    Returns
+    -------
+    Rates per unit of scaled time, zero where the error of the population over an interval is more
+    than a quarter, and whether there is such an interval.
+    """
     error = [math.log(m) - s for m, s in zip(clouds.masses, simulated, strict=True)]
     missing = [after - before for before, after in pairwise(error)]
     far = [k for k, m in enumerate(missing) if abs(m) > _TOLERABLE]
     if far:
         logger.warning(
             "Populations are not matched in interval %s (simulated / observed: %s): cells appear "
-            "out of reach of those before, or training was too short. A larger delta, or more "
+            "out of reach of those before, or training was too short. A larger %s, or more "
             "steps, may help.",
             ", ".join(str(k + 1) for k in far),
             ", ".join(f"{math.exp(-missing[k]):.2f}" for k in far),
+            price,
         )
-    offsets = [
+    rates = [
         0.0 if k in far else m / duration
         for k, (m, duration) in enumerate(zip(missing, clouds.durations, strict=True))
     ]
-    field.set_growth_offset(torch.tensor(offsets, device=field.growth_offset.device))
-    return offsets
+    return rates, bool(far)

@@ -297,7 +297,7 @@ def _learn_score(
     assert field.score is not None
     state = learn_score(
         field.score,
-        simulate_law(field, problem.snapshots, noise, generator),
+        simulate_law(field, problem.snapshots, noise, generator).particles,
         Schedule(
             steps=params.score_steps,
             # a smooth target without noise: slower is closer in the end

@@ -74,7 +74,7 @@ class VarRUOTParams:
         low=0.0,
         choices=("auto",),
     )
-    steps: int = param(500, "optimiser steps of the regression on paths", low=1)
+    steps: int = param(400, "optimiser steps of the regression on paths", low=1)
     batch_size: int = param(1024, "points per step, over all intervals", low=1)
     learning_rate: float = param(0.1, "peak learning rate of the regression", above=0.0)
     optimizer: str = param("muon", "optimiser of the hidden layers", choices=("muon", "adamw"))
@@ -84,11 +84,11 @@ class VarRUOTParams:
     width: int = param(128, "width of the hidden layers", low=1)
     depth: int = param(3, "number of hidden layers", low=1)
     rollout_steps: int = param(
-        20, "optimiser steps with simulation after the regression; 0 for none", low=0
+        16, "optimiser steps with simulation after the regression; 0 for none", low=0
     )
     rollout_rate: float = param(0.005, "peak learning rate with simulation", above=0.0)
     time_step: float = param(
-        0.2, "time step of the simulation, in mean intervals", above=0.0, high=1.0
+        0.25, "time step of the simulation, in mean intervals", above=0.0, high=1.0
     )
     n_particles: int = param(
         1000, "most particles, and cells per snapshot, of one simulation", low=2
@@ -106,7 +106,7 @@ class VarRUOTParams:
     )
     match_weight: float = param(16.0, "weight of the distance to the snapshots", low=0.0)
     hjb_weight: float = param(1.0, "weight of the squared residual", low=0.0)
-    action_weight: float = param(0.01, "weight of the action", low=0.0)
+    action_weight: float = param(0.05, "weight of the action", low=0.0)
     path_weight: float = param(
         1.0, "weight of the regression during simulation; of a quadratic penalty alone", low=0.0
     )
@@ -115,7 +115,7 @@ class VarRUOTParams:
         "in the end add to the potential of every interval the constant with which the simulated "
         "population ends as observed; not with a global potential or penalty='power'",
     )
-    score_steps: int = param(500, "optimiser steps of the score, where there is noise", low=1)
+    score_steps: int = param(400, "optimiser steps of the score, where there is noise", low=1)
     score_bandwidth: float | str = param(
         "auto",
         "standard deviation of the noise that the score is learned with; 'auto' is the root mean "

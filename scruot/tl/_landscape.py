@@ -191,7 +191,8 @@ def _heights_of_cells(
     heights = np.full(len(cells.x), np.nan)
     after = cells.time >= cells.model.times[0]
     if learned:
-        heights[after] = -cells.model.log_density(cells.time[after], cells.x[after])
+        x: NDArray[Any] = cells.x
+        heights[after] = -cells.model.log_density(cells.time[after], x[after])
         return heights
     times = np.unique(cells.time[after])
     clouds = [law_at(cells, float(t)) for t in times]

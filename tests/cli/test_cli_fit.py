@@ -70,6 +70,17 @@ def test_fit_writes_what_the_library_writes_and_keeps_all_else(scr, cells, small
     np.testing.assert_allclose(model.growth(0.7, x), scruot.get.dynamics(small).growth(0.7, x))
 
 
+def test_a_parameter_may_be_a_sequence(scr, cells, tmp_path):
+    out = tmp_path / "out.h5ad"
+    short = ("--set", "rollout_steps=0", "--set", "score_steps=1")
+    call = ("fit", cells, "-o", out, *FAST, *short, "--method", "varruot", "--set")
+    assert scr(*call, "sigma=[0.1, 0.2]").code == 0
+    model = scruot.get.dynamics(anndata.read_h5ad(out))
+    np.testing.assert_allclose(model.sigma, [0.1, 0.2])
+    assert "sigma=(0.1,) of 1 values" in scr(*call, "sigma=[0.1]").err
+    assert "found sigma='[\"a\"]'" in scr(*call, 'sigma=["a"]').err
+
+
 def test_fit_in_place_twice_keeps_all_else_and_does_not_grow(scr, cells):
     before, sizes = stored(cells), [cells.stat().st_size]
     assert scr("fit", cells, "-o", cells, *FAST).code == 0

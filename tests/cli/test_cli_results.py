@@ -10,7 +10,16 @@ import pytest
 
 import scruot
 
-KINDS = ["velocity_stream", "velocity", "growth", "mass", "fit_quality", "loss", "trajectories"]
+KINDS = [
+    "velocity_stream",
+    "velocity",
+    "growth",
+    "landscape",
+    "mass",
+    "fit_quality",
+    "loss",
+    "trajectories",
+]
 
 
 def test_simulate_writes_what_the_library_returns(scr, fitted, tmp_path):
@@ -81,7 +90,7 @@ def test_plot_draws_all_that_the_file_can_give(scr, fitted, tmp_path):
     without = [kind for kind in KINDS if kind not in ("mass", "fit_quality")]
     assert result.out.splitlines() == [str(folder / f"{kind}.png") for kind in without]
     assert sorted(folder.iterdir()) == sorted(folder / f"{kind}.png" for kind in without)
-    for kind in ("mass", "fit_quality"):
+    for kind in ("potential", "mass", "fit_quality"):
         assert f"left out {kind}: Found no" in result.err
     for path in folder.iterdir():
         assert np.ptp(matplotlib.image.imread(path)) > 0.5
