@@ -59,59 +59,66 @@ def toy(rng):
         },
     }
     adata.uns["dynamics_evaluation"] = evaluation(adata, rng)
-    adata.uns["landscape"] = valleys()
     adata.uns["lineage_mass"] = lineage_table()
     adata.uns["perturbation"] = perturbation_table()
+    adata.uns["landscape"] = valleys()
     couple(adata)
     return adata
 
 
-
-            "group": group,
-            "group": name,
-            "mass": part * np.exp(rate * t),
-            "mass_log2fc": 3 * sign * change,
-            "mass_log2fc_se": 0.05,
-            "mass_observed": 1.1 * part * np.exp(rate * t) if t in TIMES else np.nan,
-            "mass_observed_se": 0.04 * part if t in TIMES else np.nan,
-            "mass_qval": qval,
-            "mass_se": 0.05 * part,
-            "perturbation": name,
-            "qval": qval,
-            "share": part,
-            "share_change": sign * change,
-            "share_change_se": 0.02,
-            "share_observed": part if t in TIMES else np.nan,
-            "time": t,
-        "basis": "pca",
-        "components": np.array([1, 2]),
-        "grid_source": "cells",
-        "height": away / 2 + np.log(2 * np.pi) - np.log(mass),
-        "source": "cells",
-        "times": times,
-        "x": x,
-        "y": y,
-        for group, sign in (("lower", -1), ("upper", 1))
-        for name, change, qval in (("Gata1 +1", 0.3, 1e-6), ("Spi1 -1", 0.01, 0.6))
-        for name, part, rate in (("lower", 0.3, -0.1), ("upper", 0.7, 0.25))
-        for t in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
-        {
-        }
+def valleys():
     """Return a landscape of one normal law that moves to the right and doubles."""
-    """Return predicted populations at eight times, observed ones at four of them."""
-    """Return two perturbations of two groups; only the first is significant."""
-    ]
+    x, y, times = np.linspace(-1, 9, 25), np.linspace(-4, 4, 21), np.array(TIMES)
     away = np.stack([(x - 2 * t)[None] ** 2 + y[:, None] ** 2 for t in times])
     mass = np.array([MASSES[t] for t in TIMES])[:, None, None]
     return {
-    return {"table": pd.DataFrame(rows), "groupby": "branch", "time_key": "time"}
-    return {"table": pd.DataFrame(rows), "groupby": "branch"}
-    rows = [
-    x, y, times = np.linspace(-1, 9, 25), np.linspace(-4, 4, 21), np.array(TIMES)
+        "height": away / 2 + np.log(2 * np.pi) - np.log(mass),
+        "times": times,
+        "x": x,
+        "y": y,
+        "basis": "pca",
+        "components": np.array([1, 2]),
+        "source": "cells",
+        "grid_source": "cells",
     }
+
+
 def lineage_table():
+    """Return predicted populations at eight times, observed ones at four of them."""
+    rows = [
+        {
+            "time": t,
+            "group": name,
+            "mass": part * np.exp(rate * t),
+            "mass_se": 0.05 * part,
+            "share": part,
+            "mass_observed": 1.1 * part * np.exp(rate * t) if t in TIMES else np.nan,
+            "mass_observed_se": 0.04 * part if t in TIMES else np.nan,
+            "share_observed": part if t in TIMES else np.nan,
+        }
+        for t in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+        for name, part, rate in (("lower", 0.3, -0.1), ("upper", 0.7, 0.25))
+    ]
+    return {"table": pd.DataFrame(rows), "groupby": "branch", "time_key": "time"}
+
+
 def perturbation_table():
-def valleys():
+    """Return two perturbations of two groups; only the first is significant."""
+    rows = [
+        {
+            "perturbation": name,
+            "group": group,
+            "share_change": sign * change,
+            "share_change_se": 0.02,
+            "qval": qval,
+            "mass_log2fc": 3 * sign * change,
+            "mass_log2fc_se": 0.05,
+            "mass_qval": qval,
+        }
+        for name, change, qval in (("Gata1 +1", 0.3, 1e-6), ("Spi1 -1", 0.01, 0.6))
+        for group, sign in (("lower", -1), ("upper", 1))
+    ]
+    return {"table": pd.DataFrame(rows), "groupby": "branch"}
 
 
 def couple(adata):

@@ -38,11 +38,9 @@ def plots(toy, simulation):
 
 OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
 # what draws a table that a tool has left in uns
-N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3, "landscape": 3}
-N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3}
-OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES))
-OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT))
 OF_TABLES = ["lineage_mass", "perturbation"]
+OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES))
+N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3, "landscape": 3}
 
 
 def axes_of(drawn):
