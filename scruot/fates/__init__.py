@@ -3,15 +3,18 @@
 from scruot.fates.absorb import Absorbed, absorb, shares
 from scruot.fates.carry import flow_plan, simulated_fates
 from scruot.fates.classify import StateClassifier
-from scruot.fates.plan import FatePlan, automatic_plan, couple_in_metric
+from scruot.fates.growth import Wrapper
+from scruot.fates.metric import fate_settings
+from scruot.fates.plan import FatePlan, automatic_plan
 
 __all__ = [
     "Absorbed",
     "FatePlan",
     "StateClassifier",
+    "Wrapper",
     "absorb",
     "automatic_plan",
-    "couple_in_metric",
+    "fate_settings",
     "flow_plan",
     "shares",
     "simulated_fates",

@@ -12,14 +12,16 @@ from torch import Tensor
 from scruot.dynamics.model import Dynamics
 from scruot.dynamics.passage import require_finite
 from scruot.fates.classify import StateClassifier
-from scruot.fates.plan import FatePlan, couple_in_metric, in_metric
-from scruot.transport import AutoSettings, auto_settings
+from scruot.fates.growth import Wrapper
+from scruot.fates.metric import fate_settings, in_metric
+from scruot.fates.plan import ITERATIONS, FatePlan, automatic_plan
 
 __all__ = ["flow_plan", "simulated_fates"]
 
 Array = NDArray[np.float64]
 
 _PARTICLES = 100_000  # that are carried at once
+_ENTRIES = 4_000_000  # of a kernel that are held at once
 _STEP = 0.1  # of the mean interval: classes of end points need no finer one
 
 
@@ -29,52 +31,69 @@ def flow_plan(
     weights: Sequence[Tensor],
     times: Sequence[float],
     *,
-    settings: AutoSettings | None = None,
+    states: Sequence[NDArray[np.integer]] | None = None,
+    iterations: int = ITERATIONS,
     kept_mass: float = 0.999,
     random_state: int = 0,
+    each: Wrapper | None = None,
 ) -> FatePlan:
     r"""Couple cells that a flow has moved on by one interval with those that are observed there.
 
     A flow sends a cell to one point, and its fate would be certain. So it is followed over one
     interval only, from observed cells to the next observed time, and its end points
-    :math:`\phi(x_i)`, with the masses that it gives them, are coupled with the observed cells at
-    the cost :math:`|\phi(x_i) - z_j|^2` and the noise of the automatic rule: the flow is the
-    reference of a Schrödinger bridge. Fates are read from the chain of these plans.
+    are coupled with the observed cells :math:`z_j`, with the metric and the noise of
+    :func:`scruot.fates.automatic_plan` and the growth of the model as the first expectation. Fates
+    are read from the chain of these plans.
+
+    A flow also sorts cells by where they happen to be within the noise, and spreads them over all
+    that is observed next: what noise has done is told as if it had been bound to come. So the end
+    point of a cell is the mean over cells that it cannot be told from,
+
+    .. math:: \bar\phi(x_i) = \frac{\sum_j e^{-|x_i - x_j|^2 / \epsilon} \phi(x_j)}
+                               {\sum_j e^{-|x_i - x_j|^2 / \epsilon}},
+
+    with the same :math:`\epsilon`, and the cost is :math:`|\bar\phi(x_i) - z_j|^2`.
 
     Parameters
     ----------
     model
         A fitted model; of a stochastic one the velocity is followed.
-    xs, weights, times
+    xs, weights, times, states
         Snapshots, as in :func:`scruot.fates.automatic_plan`.
-    settings
-        Settings to use instead of those that the rule gives.
-    kept_mass, random_state
-        As in :func:`scruot.fates.automatic_plan`.
+    iterations, kept_mass, random_state, each
+        As there.
 
     Returns
     -------
-    The plans and settings.
+    The plans, settings and growth.
     """
-    found = auto_settings(xs, weights, times) if settings is None else settings
-    couplings = []
+    settings = fate_settings(xs, weights, times, states)
+    moved, rates = [], []
     for k in range(len(xs) - 1):
-        moved, factor = _moved(model, xs[k], times[k], times[k + 1])
-        ends = in_metric(moved, found), in_metric(xs[k + 1].cpu(), found)
-        masses = weights[k].double().cpu(), weights[k + 1].double().cpu()
-        couplings.append(
-            couple_in_metric(
-                ends,
-                masses,
-                reg=found.reg[k],
-                tau=found.tau[k],
-                expected=masses[0] * factor,
-                iterations=1,
-                kept_mass=kept_mass,
-                random_state=random_state,
-            )
-        )
-    return FatePlan(couplings, found)
+        x, factor = _moved(model, xs[k], times[k], times[k + 1])
+        moved.append(_blurred(in_metric(xs[k], settings), in_metric(x, settings), settings.reg[k]))
+        rates.append(np.log(factor.numpy().clip(1e-12)) / (times[k + 1] - times[k]))
+    return automatic_plan(
+        xs,
+        weights,
+        times,
+        settings=settings,
+        rates=rates,
+        moved=moved,
+        iterations=iterations,
+        kept_mass=kept_mass,
+        random_state=random_state,
+        each=each,
+    )
+
+
+def _blurred(here: Tensor, ahead: Tensor, eps: float) -> Tensor:
+    """Average end points over cells that noise might have exchanged, in blocks of rows."""
+    parts = []
+    for rows in torch.arange(len(here)).split(max(1, _ENTRIES // len(here))):
+        kernel = torch.softmax(-torch.cdist(here[rows], here).square_() / eps, dim=1)
+        parts.append(kernel @ ahead)
+    return torch.cat(parts)
 
 
 def _moved(model: Dynamics, x: Tensor, start: float, stop: float) -> tuple[Tensor, Tensor]:

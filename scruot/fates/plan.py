@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from scipy.spatial import cKDTree
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from scruot.transport import AutoSettings, Chain, Coupling, Penalty, auto_settings, couple
+from scruot.fates.growth import GrowthProblem, Wrapper
+from scruot.fates.metric import fate_settings
+from scruot.transport import AutoSettings, Chain, Coupling, Penalty, couple
 
-__all__ = ["FatePlan", "automatic_plan", "couple_in_metric"]
+__all__ = ["ITERATIONS", "FatePlan", "automatic_plan"]
 
-NEIGHBORS = 40  # cells over which growth is averaged between iterations
-ITERATIONS = 3
+Array = NDArray[np.float64]
+
+ITERATIONS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +30,14 @@ class FatePlan:
         One per interval; masses are those at its end.
     settings
         Metric, noise and softness.
+    rates
+        Growth of every cell before the last time, per unit of time, as the last couplings expect
+        it: smooth over states.
     """
 
     couplings: list[Coupling]
     settings: AutoSettings
+    rates: list[Array]
 
     @property
     def chain(self) -> Chain:
@@ -43,14 +50,25 @@ def automatic_plan(
     weights: Sequence[Tensor],
     times: Sequence[float],
     *,
+    states: Sequence[NDArray[np.integer]] | None = None,
     settings: AutoSettings | None = None,
-    expected: Sequence[Tensor] | None = None,
+    rates: Sequence[Array] | None = None,
+    moved: Sequence[Tensor] | None = None,
     iterations: int = ITERATIONS,
     kept_mass: float = 0.999,
     random_state: int = 0,
-    each: Callable[[Sequence[int]], Sequence[int]] | None = None,
+    each: Wrapper | None = None,
 ) -> FatePlan:
-    """Couple every snapshot with the next by the rule of :func:`scruot.transport.auto_settings`.
+    r"""Couple every snapshot with the next in the metric and with the noise of fates.
+
+    Growth is a function of the state: the logarithm of a row's mass over the mass of its cell, per
+    unit of time, is averaged over the nearest cells of *all* times, and the means are what the
+    next iteration expects. So an interval in which states lie apart tells of growth in earlier
+    ones, in which displacement would explain the masses as well. Populations are met at every
+    time.
+
+    Before the source is coupled it is shifted onto the mean of the target: a displacement that all
+    cells share says nothing of growth.
 
     Parameters
     ----------
@@ -60,24 +78,28 @@ def automatic_plan(
         Mass of each cell, each of shape ``(n_k,)``; totals are populations.
     times
         Time of each snapshot.
+    states
+        Terminal state of each cell, -1 for none, for :func:`scruot.fates.fate_settings`.
     settings
-        Settings to use instead of those that the rule gives.
-    expected
-        Mass that each cell is expected to leave at the next time, up to a factor, one tensor per
-        interval; by default the cells' own masses.
+        Settings to use instead of those.
+    rates
+        Growth that is expected at first, per unit of time, an array for each time but the last; up
+        to a constant. None by default.
+    moved
+        Cells of every time but the last, moved on by one interval by a model, in the metric: these
+        are coupled, without a shift.
     iterations
-        How often an interval is solved, each time with the last growth, averaged over
-        neighbouring cells, as the expectation.
+        How often all intervals are solved.
     kept_mass
         Share of the mass of a row or column that stored entries hold.
     random_state
-        Seed of the clusters of large problems.
+        Seed of the sample of large data that tells growth, and of the clusters of large problems.
     each
-        Wrapper of the loop over intervals, e.g. a progress bar.
+        Wrapper of the loop over iterations, e.g. a progress bar.
 
     Returns
     -------
-    The plans and settings.
+    The plans, settings and growth.
 
     Examples
     --------
@@ -88,85 +110,22 @@ def automatic_plan(
     >>> [coupling.shape for coupling in plan.couplings]
     [(60, 60), (60, 60)]
     """
-    found = auto_settings(xs, weights, times) if settings is None else settings
-    flat = [in_metric(x, found) for x in xs]
-    intervals: Sequence[int] = range(len(xs) - 1)
+    found = fate_settings(xs, weights, times, states) if settings is None else settings
+    problem = GrowthProblem.of(xs, weights, times, found, moved=moved)
+    expected = [np.zeros(len(x)) for x in xs[:-1]] if rates is None else list(rates)
+    expected = problem.learned(expected, iterations - 1, random_state, each)
     couplings = [
-        couple_in_metric(
-            (flat[k], flat[k + 1]),
-            (weights[k], weights[k + 1]),
-            reg=found.reg[k],
-            tau=found.tau[k],
-            expected=None if expected is None else expected[k],
-            iterations=iterations,
-            kept_mass=kept_mass,
-            random_state=random_state,
-        )
-        for k in (intervals if each is None else each(intervals))
-    ]
-    return FatePlan(couplings, found)
-
-
-def couple_in_metric(
-    ends: tuple[Tensor, Tensor],
-    masses: tuple[Tensor, Tensor],
-    *,
-    reg: float,
-    tau: float,
-    expected: Tensor | None = None,
-    iterations: int = ITERATIONS,
-    kept_mass: float = 0.999,
-    random_state: int = 0,
-) -> Coupling:
-    """Couple one interval: soft source, exact target, growth iterated with smoothing.
-
-    Parameters
-    ----------
-    ends
-        Cells of both ends in the metric; the source may have been moved on by a model.
-    masses
-        Their masses; the totals are populations.
-    reg, tau
-        Regularisation and price of source mass, in squared units of the metric.
-    expected, iterations, kept_mass, random_state
-        As in :func:`automatic_plan`.
-
-    Returns
-    -------
-    The plan, with masses at the later end.
-    """
-    own = masses[0].to(torch.float64)
-    target = masses[1].to(torch.float64)
-    prior = own if expected is None else expected.to(torch.float64)
-    source = prior * (target.sum() / prior.sum())
-    neighbours = _neighbours(ends[0]) if iterations > 1 else None
-    for step in range(iterations):
-        plan = couple(
-            *ends,
+        couple(
+            start,
+            there,
             source,
             target,
-            source=Penalty("kl", tau),
+            source=Penalty("kl", found.tau[k]),
             target=Penalty("exact"),
-            reg=reg,
+            reg=found.reg[k],
             kept_mass=kept_mass,
             random_state=random_state,
         )
-        if neighbours is not None and step + 1 < iterations:
-            factor = torch.where(own > 0, plan.row_mass / own.clamp_min(1e-300), 0.0)
-            source = own * factor[neighbours].mean(1)
-            source = source * (target.sum() / source.sum())
-    return plan
-
-
-def in_metric(x: Tensor, settings: AutoSettings) -> Tensor:
-    """Return coordinates in which squared distances are those of the rule."""
-    device = torch.device("cpu") if x.device.type == "mps" else x.device
-    return x.to(device).to(torch.float64) @ settings.metric.to(device).to(torch.float64)
-
-
-def _neighbours(x: Tensor) -> Tensor:
-    """Return indices of the nearest cells of every cell, itself among them."""
-    points = x.double().cpu().numpy()
-    k = min(NEIGHBORS, len(points))
-    found = cKDTree(points).query(points, k=k)[1].reshape(len(points), k)
-    return torch.from_numpy(found).to(x.device)
+        for k, (start, there, source, target) in enumerate(problem.intervals(expected))
+    ]
+    return FatePlan(couplings, found, problem.met(expected))

@@ -14,13 +14,14 @@ from scipy.spatial import cKDTree
 from scruot.dynamics.model import Dynamics
 from scruot.fates import (
     StateClassifier,
+    Wrapper,
     absorb,
     flow_plan,
     simulated_fates,
 )
-from scruot.tl._fate_sources import Coupled, Each
+from scruot.tl._fate_sources import Coupled
 from scruot.tl._fate_states import States
-from scruot.transport import AutoSettings, Chain, auto_settings
+from scruot.transport import AutoSettings, Chain
 
 logger = logging.getLogger(__name__)
 
@@ -123,15 +124,17 @@ def nearest(
     return np.asarray(values[index].mean(1), dtype=np.float64)
 
 
-def by_coupling(cells: FateCells, *, random_state: int, each: Each | None = None) -> Carried:
+def by_coupling(cells: FateCells, *, random_state: int, each: Wrapper | None = None) -> Carried:
     """Follow cells through stored or automatic couplings."""
-    return by_chain(cells, *cells.couple(random_state, each))
+    return by_chain(cells, *cells.couple(cells.states.codes, random_state, each))
 
 
-def by_flow(cells: FateCells, model: Dynamics, *, random_state: int) -> Carried:
+def by_flow(
+    cells: FateCells, model: Dynamics, *, random_state: int, each: Wrapper | None = None
+) -> Carried:
     """Follow cells with a deterministic model, through couplings of its end points."""
-    xs, masses, times = cells.snapshots()
-    plan = flow_plan(model, xs, masses, times, random_state=random_state)
+    states = cells.states_by_time(cells.states.codes)
+    plan = flow_plan(model, *cells.snapshots(), states=states, random_state=random_state, each=each)
     found = by_chain(cells, plan.chain, plan.settings)
     _carry_strangers(cells, model, found)
     return found
@@ -162,7 +165,7 @@ def by_simulation(
     cells: FateCells, model: Dynamics, *, n_simulations: int, random_state: int
 ) -> Carried:
     """Follow cells with a stochastic model."""
-    settings = auto_settings(*cells.snapshots())
+    settings = cells.settings(cells.states.codes)
     exits = cells.states.exit_times(cells.time)
     classifiers = {t: exit_classifier(cells, t, settings.metric) for t in exits}
     shares = members(cells, settings.metric)

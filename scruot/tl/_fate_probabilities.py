@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from scruot._keys import FateSlots, fate_slots, slots
 from scruot._messages import unknown
 from scruot.dynamics.model import Dynamics
-from scruot.fates import shares
+from scruot.fates import Wrapper, shares
 from scruot.io.fates import Fates, check_free_fates, package_versions, write_fates
 from scruot.io.mass import Mass
 from scruot.io.store import check_writable, plain, writable
@@ -167,6 +168,10 @@ def fate_probabilities(
     check_free_fates(adata, names)
     asked = _Asked(groupby, terminal_states, names)
     reading = {"time_key": time_key, "use_rep": use_rep, "n_dims": n_dims, "mass": mass}
+
+    def bar(steps: Iterable[int]) -> Iterable[int]:
+        return tqdm(steps, disable=not progress, desc="fates")
+
     if source == "dynamics":
         refuse(reading, "source='dynamics', which reads all of that from the fit")
         cells, run = _from_dynamics(
@@ -177,9 +182,10 @@ def fate_probabilities(
             stochastic=stochastic,
             n_simulations=n_simulations,
             random_state=random_state,
+            bar=bar,
         )
     else:
-        cells, run = _from_transport(adata, asked, key, reading, random_state, progress=progress)
+        cells, run = _from_transport(adata, asked, key, reading, random_state, bar)
     found = run()
     params = {
         "groupby": groupby,
@@ -235,6 +241,7 @@ def _from_dynamics(
     stochastic: bool | None,
     n_simulations: int,
     random_state: int,
+    bar: Wrapper,
 ) -> tuple[carry.FateCells, Any]:
     """Return the cells of a fit, and what computes their fates."""
     fitted = read_fitted(adata, key, device)
@@ -251,7 +258,7 @@ def _from_dynamics(
         return cells, lambda: carry.by_simulation(
             cells, model, n_simulations=n_simulations, random_state=random_state
         )
-    return cells, lambda: carry.by_flow(cells, model, random_state=random_state)
+    return cells, lambda: carry.by_flow(cells, model, random_state=random_state, each=bar)
 
 
 def _from_transport(
@@ -260,8 +267,7 @@ def _from_transport(
     key: str | None,
     reading: dict[str, Any],
     random_state: int,
-    *,
-    progress: bool,
+    bar: Wrapper,
 ) -> tuple[carry.FateCells, Any]:
     """Return the cells of stored couplings, or of automatic ones, and what computes their fates."""
     found = coupled_cells(adata, key, reading)
@@ -270,9 +276,6 @@ def _from_transport(
     cells = carry.FateCells(
         found.x, found.time, found.mass, found.used, found.stored, states=states
     )
-
-    def bar(intervals: Any) -> Any:
-        return tqdm(intervals, disable=not progress, desc="fates")
 
     return cells, lambda: carry.by_coupling(cells, random_state=random_state, each=bar)
 

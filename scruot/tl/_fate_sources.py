@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +12,13 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scruot._keys import transport_slots
-from scruot.fates import automatic_plan
+from scruot.fates import Wrapper, automatic_plan, fate_settings
 from scruot.io.couplings import read_transport, require_all_cells
 from scruot.io.read import read_cells
 from scruot.io.representation import read_representation
-from scruot.transport import AutoSettings, Chain, auto_settings
+from scruot.transport import AutoSettings, Chain
 
 logger = logging.getLogger(__name__)
-
-Each = Callable[[Sequence[int]], Sequence[int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +66,31 @@ class Coupled:
         return xs, masses, [float(t) for t in self.times]
 
     def couple(
-        self, random_state: int, each: Each | None = None
+        self,
+        codes: NDArray[np.integer] | None,
+        random_state: int,
+        each: Wrapper | None = None,
     ) -> tuple[Chain, AutoSettings | None]:
-        """Return the couplings, and the rule's settings; none where no coordinates are known."""
-        if self.stored is not None and not self.x.shape[1]:
-            return self.stored, None
-        xs, masses, times = self.snapshots()
+        """Return the couplings, and the settings of the rule; none without coordinates.
+
+        ``codes`` are the terminal states of all cells, -1 for none.
+        """
         if self.stored is not None:
-            return self.stored, auto_settings(xs, masses, times)
+            return self.stored, self.settings(codes) if self.x.shape[1] else None
         logger.info("No couplings are stored: coupling %d cells by the rule 'fate'.", len(self.x))
-        plan = automatic_plan(xs, masses, times, random_state=random_state, each=each)
+        states = self.states_by_time(codes)
+        plan = automatic_plan(
+            *self.snapshots(), states=states, random_state=random_state, each=each
+        )
         return plan.chain, plan.settings
+
+    def settings(self, codes: NDArray[np.integer] | None) -> AutoSettings:
+        """Return the metric and noise of the rule."""
+        return fate_settings(*self.snapshots(), self.states_by_time(codes))
+
+    def states_by_time(self, codes: NDArray[np.integer] | None) -> list[NDArray[np.integer]] | None:
+        """Return the terminal states of the used cells of each time."""
+        return None if codes is None else [codes[r] for r in self.rows()]
 
 
 def coupled_cells(adata: AnnData, key: str | None, reading: dict[str, Any]) -> Coupled:

@@ -15,7 +15,6 @@ from scruot.fates.propose import GroupFlow, group_flow
 from scruot.io.fates import group_colors
 from scruot.io.mass import Mass
 from scruot.io.store import check_writable, writable
-from scruot.tl._fate_carry import flat
 from scruot.tl._fate_sources import Coupled, coupled_cells
 from scruot.tl._fate_states import NamedStates, States, read_states
 from scruot.tl._groups import read_groups
@@ -150,9 +149,10 @@ def terminal_states(
 def _flow(found: Coupled, groups: pd.Categorical, random_state: int) -> GroupFlow:
     codes = np.asarray(groups.codes)
     rows = found.rows()
-    chain, settings = found.couple(random_state)
-    metric = None if settings is None else settings.metric
-    xs = [flat(found.x[r], metric) for r in rows]
+    # groups of the last time: what varies within them is noise
+    last = np.where(found.time == found.times[-1], codes, -1)
+    chain, _ = found.couple(last, random_state)
+    xs = [found.x[r].astype(np.float64) for r in rows]
     return group_flow(
         chain, xs, [codes[r] for r in rows], found.times.tolist(), len(groups.categories)
     )

@@ -78,13 +78,13 @@ def test_expected_descendants_add_up_to_the_last_population(cells):
 
 
 @pytest.mark.parametrize(
-    ("source", "least"), [("transport", (0.75, 0.3)), ("dynamics", (0.6, 0.1))]
+    ("source", "least"), [("transport", (0.85, 0.5)), ("dynamics", (0.85, 0.5))]
 )
 def test_early_fates_are_right_and_not_overconfident(source, least, cells, fitted):
     adata = cells if source == "transport" else fitted.copy()
     p = run(adata, source=source)
     r, skill = truth_scores(adata, p, (adata.obs["time"] <= 1).to_numpy())
-    assert (r, skill) > least
+    assert r > least[0]
     assert skill > least[1]
 
 

@@ -1,0 +1,175 @@
+"""Growth as a function of the state, learned from the masses of rows of all intervals together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from scruot.fates.metric import in_metric
+from scruot.transport import AutoSettings, Penalty
+from scruot.transport.cost import squared_distances
+from scruot.transport.penalties import Sides
+from scruot.transport.sinkhorn import DenseCost, annealed, typical_cost
+
+__all__ = ["GrowthProblem", "Wrapper"]
+
+Array = NDArray[np.float64]
+Wrapper = Callable[[Iterable[int]], Iterable[int]]
+
+_SHARE = 0.05  # of all cells, over which growth is averaged
+_FEWEST, _MOST = 40, 500
+_SAMPLE = 1500  # cells of a time that tell growth
+_SWEEPS = 200  # at most, from the potentials of the iteration before
+_TOLERANCE = 1e-3  # of the potentials, over eps
+
+
+@dataclass(frozen=True, eq=False)
+class GrowthProblem:
+    """Snapshots in the metric of fates.
+
+    Attributes
+    ----------
+    flat
+        Cells of each time.
+    start
+        Cells of each time but the last where their coupling begins: shifted onto the mean of the
+        next snapshot, or moved on by a model.
+    masses
+        Masses of the cells.
+    durations
+        Lengths of the intervals.
+    settings
+        Noise and softness.
+    """
+
+    flat: list[Tensor]
+    start: list[Tensor]
+    masses: list[Tensor]
+    durations: Array
+    settings: AutoSettings
+
+    @classmethod
+    def of(
+        cls,
+        xs: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        times: Sequence[float],
+        settings: AutoSettings,
+        *,
+        moved: Sequence[Tensor] | None = None,
+    ) -> GrowthProblem:
+        """Map snapshots into the metric, on the CPU."""
+        flat = [in_metric(x, settings) for x in xs]
+        masses = [w.cpu().double() for w in weights]
+        means = [(m[:, None] * x).sum(0) / m.sum() for x, m in zip(flat, masses, strict=True)]
+        if moved is None:
+            start = [x + (means[k + 1] - means[k]) for k, x in enumerate(flat[:-1])]
+        else:
+            start = list(moved)
+        return cls(flat, start, masses, np.diff(np.asarray(times, dtype=np.float64)), settings)
+
+    def intervals(self, rates: Sequence[Array]) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Yield source, target and their masses; source masses as the rates expect them."""
+        for k, rate in enumerate(rates):
+            exponent = rate * self.durations[k]
+            factor = torch.from_numpy(np.exp(exponent - exponent.max()))
+            source, target = self.masses[k] * factor, self.masses[k + 1]
+            yield self.start[k], self.flat[k + 1], source * (target.sum() / source.sum()), target
+
+    def learned(
+        self, rates: Sequence[Array], iterations: int, random_state: int, each: Wrapper | None
+    ) -> list[Array]:
+        """Return growth after some iterations, per unit of time, up to a constant per interval."""
+        if iterations < 1:
+            return list(rates)
+        small, rows = self._sample(np.random.default_rng(random_state))
+        found = [rate[r] for rate, r in zip(rates, rows, strict=False)]
+        solvers = [_Interval(small, k) for k in range(len(self.durations))]
+        loop: Iterable[int] = range(iterations)
+        for _ in loop if each is None else each(loop):
+            sides = list(small.intervals(found))
+            raw = [
+                np.log(solver.factor(source, target).clip(1e-12)) / duration
+                for solver, (_, _, source, target), duration in zip(
+                    solvers, sides, self.durations, strict=True
+                )
+            ]
+            found = small._smoothed(raw, small)
+        return found if small is self else small._smoothed(raw, self)
+
+    def _smoothed(self, rates: Sequence[Array], at: GrowthProblem) -> list[Array]:
+        """Average over the nearest cells of all times, each time counting for its cells."""
+        points = torch.cat(self.flat[:-1]).numpy()
+        value = np.concatenate(list(rates))
+        weight = torch.cat([m * (len(m) / m.sum()) for m in self.masses[:-1]]).numpy()
+        k = min(len(points), _MOST, max(_FEWEST, round(_SHARE * len(points))))
+        tree, found = cKDTree(points), []
+        for x in at.flat[:-1]:
+            index = tree.query(x.numpy(), k=k)[1].reshape(len(x), k)
+            found.append((weight * value)[index].sum(1) / weight[index].sum(1).clip(1e-300))
+        return found
+
+    def met(self, rates: Sequence[Array]) -> list[Array]:
+        """Return rates under which each population grows as it was observed to."""
+        found = []
+        for k, rate in enumerate(rates):
+            grown = float((self.masses[k].numpy() * np.exp(rate * self.durations[k])).sum())
+            shift = np.log(float(self.masses[k + 1].sum()) / grown) / self.durations[k]
+            found.append(np.asarray(rate + shift, dtype=np.float64))
+        return found
+
+    def _sample(self, rng: np.random.Generator) -> tuple[GrowthProblem, list[NDArray[np.int64]]]:
+        """Return a problem of a sample of the cells, and which these are."""
+        sizes = [len(x) for x in self.flat]
+        if max(sizes) <= _SAMPLE:
+            return self, [np.arange(n) for n in sizes]
+        rows = [np.sort(rng.choice(n, min(n, _SAMPLE), replace=False)) for n in sizes]
+        masses = []
+        for mass, r in zip(self.masses, rows, strict=True):
+            masses.append(mass[r] * (mass.sum() / mass[r].sum()))
+        flat = [x[r] for x, r in zip(self.flat, rows, strict=True)]
+        start = [x[r] for x, r in zip(self.start, rows[:-1], strict=True)]
+        return GrowthProblem(flat, start, masses, self.durations, self.settings), rows
+
+
+class _Interval:
+    """One interval, whose potentials serve the next iteration."""
+
+    def __init__(self, problem: GrowthProblem, k: int) -> None:
+        there, start = problem.flat[k + 1], problem.start[k]
+        centre = there.mean(0)
+        self.own = problem.masses[k]
+        self.alive = (problem.masses[k] > 0), (problem.masses[k + 1] > 0)
+        cost = squared_distances(start - centre, there - centre)
+        self.cost = DenseCost(cost[self.alive[0]][:, self.alive[1]])
+        self.eps = problem.settings.reg[k]
+        self.sides = Sides(Penalty("kl", problem.settings.tau[k]), Penalty("exact"))
+        self.potentials: tuple[Tensor, Tensor] | None = None
+
+    def factor(self, source: Tensor, target: Tensor) -> Array:
+        """Return the mass of each row over that of its cell, up to a constant."""
+        a, b = source[self.alive[0]], target[self.alive[1]]
+        a, b = a / a.sum(), b / b.sum()
+        found = annealed(
+            self.cost,
+            a,
+            b,
+            first=self.eps if self.potentials else typical_cost(self.cost.cost),
+            last=self.eps,
+            most_last=_SWEEPS,
+            start=self.potentials,
+            tol=_TOLERANCE,
+            sides=self.sides,
+        )
+        self.potentials = found.phi, found.psi
+        factor = np.ones(len(source))
+        rows = self.sides.source.marginal(found.phi, a)
+        own = self.own[self.alive[0]]
+        factor[self.alive[0].numpy()] = (rows / (own / own.sum())).numpy()
+        return factor
