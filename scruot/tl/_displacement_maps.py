@@ -30,6 +30,7 @@ class MapParams:
     fdr: float
     threshold: float
     n_neighbors: int | None
+    strength: float | None
     reg: float
     tau: float
     random_state: int

@@ -12,7 +12,7 @@ from scruot.displacement.penalties import PENALTIES
 from scruot.tl._checks import whole
 from scruot.tl._displacement_maps import MapParams
 
-METHODS = {"local": "stvs"}  # with the penalty that each takes by default
+METHODS = {"local": "stvs", "elastic": "l1"}  # with the penalty that each takes by default
 
 
 def make_params(
@@ -23,6 +23,7 @@ def make_params(
     fdr: float,
     threshold: float,
     n_neighbors: int | None,
+    strength: float | None,
     reg: float,
     tau: float,
     random_state: int,
@@ -45,6 +46,11 @@ def make_params(
     whole("n_neighbors", n_neighbors)
     if n_active is not None:
         _positive("n_active", n_active)
+    if strength is not None:
+        if method == "local":
+            msg = "Found strength with method='local'; expected threshold or n_active for it."
+            raise ValueError(msg)
+        _positive("strength", strength)
     _positive("reg", reg)
     _positive("tau", tau)
     _positive("threshold", threshold, zero=True)
@@ -59,6 +65,7 @@ def make_params(
         fdr=float(fdr),
         threshold=float(threshold),
         n_neighbors=n_neighbors,
+        strength=strength,
         reg=float(reg),
         tau=float(tau),
         random_state=random_state,

@@ -22,6 +22,7 @@ from scruot.io.read import check_names, read_obs
 from scruot.io.representation import read_representation, require_variation
 from scruot.io.store import check_writable, writable
 from scruot.pp._expression import check_values, read_expression
+from scruot.tl._displacement_elastic import elastic_maps
 from scruot.tl._displacement_maps import MapParams, Maps, find_plans, local_maps, make_pairs
 from scruot.tl._displacement_pairs import (
     Comparison,
@@ -53,6 +54,7 @@ def sparse_displacement(
     fdr: float = 0.05,
     threshold: float = 1.5,
     n_neighbors: int | None = None,
+    strength: float | None = None,
     reg: float = 0.05,
     tau: float = 0.1,
     groupby: str | None = None,
@@ -91,18 +93,24 @@ def sparse_displacement(
         ``key_added`` of the fit or of the transport.
     method
         ``"local"``: means of neighbourhoods, tested against random halves of the data.
+        ``"elastic"``: the entropic map of a quadratic cost plus the penalty of displacements
+        (:mod:`scruot.displacement.elastic`); for hundreds of genes at most, see Notes.
     penalty
         What shrinks displacements in units of their standard errors: ``"stvs"`` (the default),
         ``"l1"``, ``"smoothed_l0"`` (keeps what exceeds the threshold as it is), or ``"k_support"``
-        (needs ``n_active``).
+        (needs ``n_active``). For ``"elastic"`` they are part of the cost, ``"l1"`` by default.
     n_active
-        Wanted mean number of displaced genes per cell; replaces ``threshold``.
+        Wanted mean number of displaced genes per cell; replaces ``threshold``, or ``strength``,
+        which ``"elastic"`` finds by bisection.
     fdr
         False discovery rate at which genes are called, over all comparisons together.
     threshold
         Displacements of called genes within so many standard errors are set to zero.
     n_neighbors
         Cells of a neighbourhood; by default 30, a fifth of the source cells if these are fewer.
+    strength
+        With ``"elastic"``: strength of the penalty, in units of the median standard deviation of
+        the genes (of its square for ``"smoothed_l0"``, a number for ``"k_support"``); 3 by default.
     reg, tau
         Entropic regularisation and price of mass that is left out, of computed couplings, in
         units of the mean squared distance. A smaller ``tau`` keeps groups that grow apart, at the
@@ -157,6 +165,11 @@ def sparse_displacement(
     the unsigned score of the calls. ``logfoldchanges`` are mean displacements over ``ln 2``, which
     is what they are for genes as ``ln(1 + x)``.
 
+    ``"elastic"`` solves for its own coupling in the space of the genes unless ``coupling`` names
+    one. Its sparsity is of each single cell, whose own noise it takes for displacement wherever a
+    gene is beyond the range of the cell's targets; more genes than really move are left, many more
+    with hundreds of noisy genes. Its p-values are those of whole groups, as with ``groupby``.
+
     Two cells of the same type that differ in sampling noise only are told from displaced ones; a
     coupling that sends cells to the wrong type is not. Look at the couplings first.
 
@@ -180,6 +193,7 @@ def sparse_displacement(
         fdr=fdr,
         threshold=threshold,
         n_neighbors=n_neighbors,
+        strength=strength,
         reg=reg,
         tau=tau,
         random_state=random_state,
@@ -200,15 +214,19 @@ def sparse_displacement(
         cells = read_representation(adata, use_rep, n_dims)
         require_variation(cells, use_rep)
     clouds = make_pairs(genes, cells.astype(np.float64), ends, rows, masses)
+    plans: list[csr_matrix] | None = None
     if origin == "transport":
         plans = stored_plans(adata, coupling_key, pairs)
-    else:
+    elif method == "local" or origin == "dynamics":
         plans = find_plans(clouds, params)
     codes = [
         np.zeros(len(p.source), dtype=np.intp) if groups is None else groups.codes[p.source]
         for p in pairs
     ]
-    maps = _solve(clouds, plans, codes, params)
+    if plans is not None and method == "local":
+        maps = local_maps(clouds, plans, codes, params)
+    else:
+        maps = elastic_maps(clouds, plans, codes, params)
     record = genes_record(
         _ranked(pairs, maps, codes, groups),
         adata.var_names,
@@ -260,10 +278,6 @@ def _genes(adata: AnnData, layer: str | None) -> Any:
         matrix = matrix[:]  # in a file
     check_values(matrix, list(found.symbols), found.label)
     return matrix.tocsr() if sparse.issparse(matrix) else matrix
-
-
-def _solve(clouds: Any, plans: Any, codes: Any, params: MapParams) -> Maps:
-    return {"local": local_maps}[params.method](clouds, plans, codes, params)
 
 
 def _zipped(pairs: Sequence[Comparison], maps: Maps) -> Any:
