@@ -13,6 +13,7 @@ from scruot.dynamics.device import resolve_device
 from scruot.dynamics.model import Dynamics
 from scruot.io.cellrank import couplings_by_category, row_stochastic
 from scruot.io.couplings import read_transport
+from scruot.io.displacement import genes_table
 from scruot.io.fates import fates_table
 from scruot.io.gene_tables import (
     jacobian_groups,
@@ -32,6 +33,9 @@ __all__ = [
     "fates_df",
     "growth_genes_df",
     "regulatory_jacobian_df",
+    "displacement_genes_df",
+    "dynamics",
+    "fates_df",
     "transition_matrix",
     "transport",
 ]
@@ -273,6 +277,10 @@ def growth_genes_df(
     adata: AnnData, *, by: Literal["gradient", "corr"] = "corr", key: str | None = None
 ) -> pd.DataFrame:
     """Return the genes that go with growth, ranked.
+def displacement_genes_df(
+    adata: AnnData, group: str | None = None, *, key: str | None = None, fdr: float | None = None
+) -> pd.DataFrame:
+    """Return the genes that :func:`scruot.tl.sparse_displacement` has ranked, as a table.
 
     Parameters
     ----------
@@ -328,6 +336,21 @@ def regulatory_jacobian_df(
     -------
     One row per stored pair: ``group``, ``target``, ``regulator``, ``derivative`` (per unit of
     time; positive: activation), the largest absolute value first within each group.
+        AnnData after :func:`scruot.tl.sparse_displacement`.
+    group
+        Name of a group, or of a group and interval as in ``uns["displacement_genes"]``; by default
+        all.
+    key
+        ``key_added`` of the displacement.
+    fdr
+        Keep only rows with ``pvals_adj`` at most this.
+
+    Returns
+    -------
+    One row per group, interval and gene, best first within each: ``group`` (empty without
+    ``groupby``), ``source``, ``target``, ``gene``, ``scores``, ``logfoldchanges`` (``displacement``
+    over ``ln 2``), ``pvals``, ``pvals_adj`` (within the group and interval), ``displacement`` (mean
+    over the group, by mass) and ``share`` (of its cells in which the gene is displaced).
 
     Raises
     ------
@@ -335,6 +358,9 @@ def regulatory_jacobian_df(
         When there is no such entry or group.
     ValueError
         When the entry is damaged.
+        When there is no such displacement.
+    ValueError
+        When there is no such group.
 
     Examples
     --------
@@ -347,3 +373,11 @@ def regulatory_jacobian_df(
     """
     entry = read_jacobian(adata, key)
     return jacobian_table(entry, jacobian_groups(entry) if group is None else [str(group)])
+    >>> adata = scruot.datasets.sparse_displacement("jumping", n_cells=300, n_genes=200)
+    >>> scruot.tl.sparse_displacement(adata, groupby="cell_type")
+    >>> table = scruot.get.displacement_genes_df(adata, "type1", fdr=0.01)
+    >>> table.columns[3], len(table) >= 8
+    ('gene', True)
+    """
+    table = genes_table(adata, key, group)
+    return table if fdr is None else table[table["pvals_adj"] <= fdr].reset_index(drop=True)

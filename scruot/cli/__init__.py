@@ -10,6 +10,7 @@ from scruot import __version__
 from scruot.cli._demo import demo
 from scruot.cli._evaluate import evaluate
 from scruot.cli._fit import fit
+from scruot.cli._genes import genes
 from scruot.cli._group import Group
 from scruot.cli._plot import plot
 from scruot.cli._registry import datasets, methods
@@ -48,7 +49,7 @@ def options(
     """Velocity, growth and fate of cells from time-labelled single-cell snapshots.
 
     Every step reads an h5ad file and writes one: scruot fit, then evaluate, simulate,
-    plot; or scruot transport.
+    plot; or scruot transport; or scruot genes.
     """
 
 
@@ -57,6 +58,7 @@ app.command()(fit)
 app.command()(evaluate)
 app.command()(simulate)
 app.command()(transport)
+app.command()(genes)
 app.command()(plot)
 app.command()(methods)
 app.command()(datasets)

@@ -13,10 +13,10 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scruot._keys import displacement_slots
-from scruot._messages import did_you_mean
+from scruot._messages import did_you_mean, unknown
 from scruot.io.store import plain
 
-__all__ = ["Ranked", "genes_record", "read_genes"]
+__all__ = ["Ranked", "genes_record", "genes_table", "read_genes"]
 
 _PACKAGES = ("scruot", "numpy", "scipy", "anndata")
 _COLUMNS = {
@@ -115,3 +115,38 @@ def read_genes(adata: AnnData, key: str | None = None) -> Mapping[str, Any]:
         )
         raise ValueError(msg)
     return record
+
+
+def genes_table(adata: AnnData, key: str | None, group: str | None) -> pd.DataFrame:
+    """Return one row per comparison, group and gene, in the order of the ranks.
+
+    Raises
+    ------
+    KeyError
+        When there is no such entry.
+    ValueError
+        When there is no such group.
+    """
+    record = read_genes(adata, key)
+    comparisons = record["comparisons"]
+    tables = []
+    for name, row in comparisons.iterrows():
+        if group is not None and str(row["group"]) != group and str(name) != group:
+            continue
+        columns = {column: np.asarray(record[column][str(name)]) for column in _COLUMNS}
+        tables.append(
+            pd.DataFrame(
+                {
+                    "group": str(row["group"]),
+                    "source": str(row["source"]),
+                    "target": str(row["target"]),
+                    **columns,
+                }
+            )
+        )
+    if not tables:
+        known = [str(g) for g in dict.fromkeys([*comparisons["group"], *comparisons.index]) if g]
+        raise ValueError(unknown("group", str(group), known))
+    return pd.concat(tables, ignore_index=True).rename(
+        columns={"names": "gene", "displacements": "displacement", "shares": "share"}
+    )

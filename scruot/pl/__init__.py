@@ -1,5 +1,7 @@
 """Pictures of fits and transports: they take axes, return axes and compute nothing new."""
 
+from scruot.pl._displacement import displacement
+from scruot.pl._displacement_genes import displacement_genes
 from scruot.pl._fit_quality import fit_quality
 from scruot.pl._growth import growth
 from scruot.pl._landscape import landscape
@@ -18,6 +20,8 @@ from scruot.pl._velocity_stream import velocity_stream
 __all__ = [
     "ancestors",
     "descendants",
+    "displacement",
+    "displacement_genes",
     "fit_quality",
     "growth",
     "landscape",

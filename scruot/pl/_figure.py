@@ -64,8 +64,10 @@ def panels(
     ax: Sequence[Axes] | Axes | None,
     figsize: tuple[float, float] | None,
     n_columns: int | None,
+    *,
+    share: bool = True,
 ) -> list[Axes]:
-    """Return `n` axes of one figure, with shared limits, or the user's own."""
+    """Return `n` axes of one figure, with shared limits (`share`), or the user's own."""
     if ax is not None:
         given = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, dtype=object)))
         if len(given) != n:
@@ -81,8 +83,8 @@ def panels(
         figsize=size,
         layout="constrained",
         squeeze=False,
-        sharex=True,
-        sharey=True,
+        sharex=share,
+        sharey=share,
     )
     axes = list(grid.ravel())
     for unused in axes[n:]:

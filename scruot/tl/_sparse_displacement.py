@@ -100,8 +100,8 @@ def sparse_displacement(
         ``"l1"``, ``"smoothed_l0"`` (keeps what exceeds the threshold as it is), or ``"k_support"``
         (needs ``n_active``). For ``"elastic"`` they are part of the cost, ``"l1"`` by default.
     n_active
-        Wanted mean number of displaced genes per cell; replaces ``threshold``, or ``strength``,
-        which ``"elastic"`` finds by bisection.
+        Wanted mean number of displaced genes per cell, among the called ones (``fdr=1`` calls all);
+        replaces ``threshold``, or ``strength``, which ``"elastic"`` finds by bisection.
     fdr
         False discovery rate at which genes are called, over all comparisons together.
     threshold
