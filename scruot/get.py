@@ -28,14 +28,12 @@ from scruot.io.transport import Transport
 
 __all__ = [
     "cellrank_couplings",
+    "displacement_genes_df",
     "driver_genes_df",
     "dynamics",
     "fates_df",
     "growth_genes_df",
     "regulatory_jacobian_df",
-    "displacement_genes_df",
-    "dynamics",
-    "fates_df",
     "transition_matrix",
     "transport",
 ]
@@ -277,10 +275,6 @@ def growth_genes_df(
     adata: AnnData, *, by: Literal["gradient", "corr"] = "corr", key: str | None = None
 ) -> pd.DataFrame:
     """Return the genes that go with growth, ranked.
-def displacement_genes_df(
-    adata: AnnData, group: str | None = None, *, key: str | None = None, fdr: float | None = None
-) -> pd.DataFrame:
-    """Return the genes that :func:`scruot.tl.sparse_displacement` has ranked, as a table.
 
     Parameters
     ----------
@@ -336,6 +330,35 @@ def regulatory_jacobian_df(
     -------
     One row per stored pair: ``group``, ``target``, ``regulator``, ``derivative`` (per unit of
     time; positive: activation), the largest absolute value first within each group.
+
+    Raises
+    ------
+    KeyError
+        When there is no such entry or group.
+    ValueError
+        When the entry is damaged.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
+    >>> scruot.tl.regulatory_jacobian(adata)
+    >>> scruot.get.regulatory_jacobian_df(adata, "0").shape
+    (4, 4)
+    """
+    entry = read_jacobian(adata, key)
+    return jacobian_table(entry, jacobian_groups(entry) if group is None else [str(group)])
+
+
+def displacement_genes_df(
+    adata: AnnData, group: str | None = None, *, key: str | None = None, fdr: float | None = None
+) -> pd.DataFrame:
+    """Return the genes that :func:`scruot.tl.sparse_displacement` has ranked, as a table.
+
+    Parameters
+    ----------
+    adata
         AnnData after :func:`scruot.tl.sparse_displacement`.
     group
         Name of a group, or of a group and interval as in ``uns["displacement_genes"]``; by default
@@ -355,9 +378,6 @@ def regulatory_jacobian_df(
     Raises
     ------
     KeyError
-        When there is no such entry or group.
-    ValueError
-        When the entry is damaged.
         When there is no such displacement.
     ValueError
         When there is no such group.
@@ -365,14 +385,6 @@ def regulatory_jacobian_df(
     Examples
     --------
     >>> import scruot
-    >>> adata = scruot.datasets.three_gene(random_state=0)
-    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
-    >>> scruot.tl.regulatory_jacobian(adata)
-    >>> scruot.get.regulatory_jacobian_df(adata, "0").shape
-    (4, 4)
-    """
-    entry = read_jacobian(adata, key)
-    return jacobian_table(entry, jacobian_groups(entry) if group is None else [str(group)])
     >>> adata = scruot.datasets.sparse_displacement("jumping", n_cells=300, n_genes=200)
     >>> scruot.tl.sparse_displacement(adata, groupby="cell_type")
     >>> table = scruot.get.displacement_genes_df(adata, "type1", fdr=0.01)

@@ -108,5 +108,6 @@ def displacement(
         if colorbar:
             color_bar(one, mappable, "displacement")
         dress_embedding(one, name, components, title if title and len(names) == 1 else gene)
-    drawn = axes[0] if isinstance(genes, str) else axes
-    return finish(drawn, given=ax is not None, show=show, save=save)
+    if isinstance(genes, str):
+        return finish(axes[0], given=ax is not None, show=show, save=save)
+    return finish(axes, given=ax is not None, show=show, save=save)
