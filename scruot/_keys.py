@@ -347,6 +347,11 @@ class DisplacementSlots:
         return self._named("displacement_genes")
 
     @property
+    def path(self) -> str:
+        """``uns`` entry of :func:`scruot.tl.sparsity_path`."""
+        return self._named("sparsity_path")
+
+    @property
     def score(self) -> str:
         """``var`` column: how far a gene's displacement stands out."""
         return self._named("displacement_score")

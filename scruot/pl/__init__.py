@@ -11,6 +11,7 @@ from scruot.pl._loss import loss
 from scruot.pl._mass import mass
 from scruot.pl._perturbation import perturbation
 from scruot.pl._potential import potential
+from scruot.pl._sparsity_path import sparsity_path
 from scruot.pl._trajectories import trajectories
 from scruot.pl._transition_table import transition_table
 from scruot.pl._transport import transport
@@ -30,6 +31,7 @@ __all__ = [
     "mass",
     "perturbation",
     "potential",
+    "sparsity_path",
     "trajectories",
     "transition_table",
     "transport",

@@ -74,7 +74,7 @@ def displacement_genes(
     cmap
         Diverging colour map, white at no displacement.
     title
-        Title of the axes; panels have their group's name.
+        Title of the axes; several panels have their groups' names.
     figsize
         Width and height in inches.
     ax
@@ -117,7 +117,8 @@ def displacement_genes(
         size = figsize or _panel_size(len(tables), height)
         axes = panels(len(tables), ax, size, None, share=False)
         for one, (name, table) in zip(axes, tables.items(), strict=True):
-            _bars(one, _chosen(table, genes, n_genes), name)
+            named = title if title is not None and len(tables) == 1 else name
+            _bars(one, _chosen(table, genes, n_genes), named)
         return finish(axes, given=ax is not None, show=show, save=save)
     means, shares = _matrices(tables, genes, n_genes)
     across, down = means.shape[1] * _GENE, means.shape[0] * _GROUP

@@ -18,6 +18,7 @@ from scruot.tl._project_velocity import project_velocity
 from scruot.tl._regulatory_jacobian import regulatory_jacobian
 from scruot.tl._simulate import simulate
 from scruot.tl._sparse_displacement import sparse_displacement
+from scruot.tl._sparsity_path import sparsity_path
 from scruot.tl._terminal_states import terminal_states
 from scruot.tl._to_cellrank import to_cellrank
 from scruot.tl._transitions import ancestor_census, transition_table
@@ -44,6 +45,7 @@ __all__ = [
     "regulatory_jacobian",
     "simulate",
     "sparse_displacement",
+    "sparsity_path",
     "terminal_states",
     "to_cellrank",
     "transition_table",

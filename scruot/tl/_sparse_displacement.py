@@ -201,11 +201,11 @@ def sparse_displacement(
     slots = displacement_slots(key_added)
     check_writable(adata, copy=copy)
     check_names(adata)
-    masses = _masses(adata, time_key, mass)
+    masses = read_masses(adata, time_key, mass)
     pairs = comparisons(adata, time_key, source, target, masses)
     origin = chosen_coupling(adata, coupling, coupling_key, time_key, pairs)
     groups = None if groupby is None else read_groups(adata, groupby)
-    genes = _genes(adata, layer)
+    genes = read_genes_matrix(adata, layer)
     rows = [(p.source, p.target) for p in pairs]
     ends = None
     if origin == "dynamics":
@@ -259,7 +259,8 @@ def sparse_displacement(
     return written if copy else None
 
 
-def _masses(adata: AnnData, time_key: str, mass: str) -> NDArray[np.float64]:
+def read_masses(adata: AnnData, time_key: str, mass: str) -> NDArray[np.float64]:
+    """Return the mass of every cell; populations do not matter."""
     column = read_obs(adata, time_key, "time column")
     if not isinstance(mass, str) or mass == "equal":
         msg = (
@@ -271,7 +272,8 @@ def _masses(adata: AnnData, time_key: str, mass: str) -> NDArray[np.float64]:
     return read_mass(adata.obs, codes, mass)
 
 
-def _genes(adata: AnnData, layer: str | None) -> Any:
+def read_genes_matrix(adata: AnnData, layer: str | None) -> Any:
+    """Return the genes, checked, dense or in compressed rows."""
     found = read_expression(adata, layer=layer, use_raw=False, gene_symbols=None)
     matrix = found.matrix
     if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix):

@@ -8,6 +8,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from scruot.io.displacement import Ranked, genes_record
+
 TIMES = (0.0, 1.0, 2.0, 4.0)
 MASSES = {0.0: 1.0, 1.0: 1.2, 2.0: 1.5, 4.0: 2.0}
 
@@ -63,6 +65,7 @@ def toy(rng):
     adata.uns["perturbation"] = perturbation_table()
     adata.uns["landscape"] = valleys()
     couple(adata)
+    displace(adata)
     return adata
 
 
@@ -119,6 +122,33 @@ def perturbation_table():
         for group, sign in (("lower", -1), ("upper", 1))
     ]
     return {"table": pd.DataFrame(rows), "groupby": "branch"}
+
+
+def displace(adata):
+    """Write a displacement of the only gene: up in the upper branch, down in the lower."""
+    sign = np.where(adata.obs["branch"] == "upper", 1.0, -1.0)
+    moved = np.where(adata.obs["time"] < TIMES[-1], sign, 0.0)
+    adata.obsm["displacement"] = csr_matrix(moved[:, None])
+    one = np.ones(1)
+    ranked = [
+        Ranked(
+            f"{start:g}", f"{end:g}", name, 5 * way * one, way * one, 0.01 * one, 0.01 * one, one
+        )
+        for start, end in pairwise(TIMES)
+        for name, way in (("lower", -1.0), ("upper", 1.0))
+    ]
+    params = {"groupby": "branch", "time_key": "time", "use_rep": "X_pca"}
+    adata.uns["displacement_genes"] = genes_record(ranked, adata.var_names, params)
+    path = pd.DataFrame(
+        {"strength": [0.1, 1.0, 3.0], "dimension": [9.0, 4.0, 1.0], "distance": [1.0, 1.2, 1.9]}
+    )
+    adata.uns["sparsity_path"] = {
+        "table": path.assign(relative=path["distance"] / 2.0, floor=0.9),
+        "source": "0",
+        "target": "1",
+        "method": "elastic",
+        "penalty": "l1",
+    }
 
 
 def couple(adata):

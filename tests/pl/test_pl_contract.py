@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image
 from scanpy import settings
+from scipy.sparse import issparse
 
 from scruot import pl
 
@@ -29,6 +30,9 @@ def plots(toy, simulation):
         "loss": partial(pl.loss, toy),
         "lineage_mass": partial(pl.lineage_mass, toy),
         "perturbation": partial(pl.perturbation, toy),
+        "displacement": partial(pl.displacement, toy, "0"),
+        "displacement_genes": partial(pl.displacement_genes, toy, "upper, 0 to 1"),
+        "sparsity_path": partial(pl.sparsity_path, toy),
         "transport": partial(pl.transport, toy),
         "transition_table": partial(pl.transition_table, toy),
         "descendants": partial(pl.descendants, toy),
@@ -38,9 +42,14 @@ def plots(toy, simulation):
 
 OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
 # what draws a table that a tool has left in uns
-OF_TABLES = ["lineage_mass", "perturbation"]
-OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES))
+OF_DISPLACEMENT = ["displacement", "displacement_genes"]
+OF_TABLES = ["sparsity_path", "lineage_mass", "perturbation"]
+OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES) - set(OF_DISPLACEMENT))
 N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3, "landscape": 3}
+
+
+def dense(values):
+    return values.toarray() if issparse(values) else values
 
 
 def axes_of(drawn):
@@ -125,7 +134,7 @@ def test_touches_neither_settings_nor_data(plots, name, toy):
     assert dict(mpl.rcParams) == before
     assert toy.obs.equals(obs)
     assert {k: set(v) for k, v in toy.uns.items()} == uns
-    assert all(np.array_equal(toy.obsm[k], v) for k, v in obsm.items())
+    assert all(np.array_equal(dense(toy.obsm[k]), dense(v)) for k, v in obsm.items())
 
 
 @each
@@ -194,6 +203,16 @@ def test_a_table_with_a_key_of_its_own(plots, name, toy):
     assert axes_of(drawn)[0].has_data()
     with pytest.raises(KeyError, match=f"Did you mean 'alt_{name}'"):
         plots[name](key="alt2", show=False)
+
+
+@pytest.mark.parametrize("name", OF_DISPLACEMENT)
+def test_a_missing_displacement_names_the_remedy(plots, name, toy):
+    toy.uns["alt_displacement_genes"] = toy.uns.pop("displacement_genes")
+    with pytest.raises(KeyError, match=r"scruot\.tl\.sparse_displacement\(adata\)"):
+        plots[name](show=False)
+    with pytest.raises(KeyError, match="Did you mean 'alt_displacement_genes'"):
+        plots[name](key="alt2", show=False)
+    assert plt.get_fignums() == []
 
 
 @each_of_transport
