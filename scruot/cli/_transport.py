@@ -41,7 +41,7 @@ def transport(
     ],
     *,
     method: Annotated[
-        str, typer.Option(help="balanced, unbalanced, semi_relaxed, partial or wfr.")
+        str, typer.Option(help="balanced, unbalanced, semi_relaxed, partial, wfr or fate.")
     ] = "unbalanced",
     time_key: Annotated[str, typer.Option(help="Column of obs with the times.")] = "time",
     use_rep: Annotated[str, typer.Option(help="Representation in obsm, or X.")] = "X_pca",
@@ -60,6 +60,10 @@ def transport(
         str | None,
         typer.Option(help="Column of obs with expected growth rates, for Waddington-OT."),
     ] = None,
+    groupby: Annotated[
+        str | None,
+        typer.Option(help="With fate: column of groups; those of the last time are the ends."),
+    ] = None,
     settings: Settings = None,
     random_state: Seed = 0,
     device: Device = "auto",
@@ -75,11 +79,11 @@ def transport(
     """
     silence(quiet)
     others = {name: _pair(value) for name, value in parse_settings(settings).items()}
-    for name in ("method", "growth"):
+    for name in ("method", "growth", "groupby"):
         if name in others:
             msg = f"found {name}; expected the option --{name} for it."
             raise typer.BadParameter(msg, param_hint="'--set'")
-    given: dict[str, Any] = {"method": method, "growth": growth, **others}
+    given: dict[str, Any] = {"method": method, "growth": growth, "groupby": groupby, **others}
     # before a large file is read; it also keeps --set away from the options' own names
     make_params(given)
     names = transport_slots(key_added)

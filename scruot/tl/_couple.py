@@ -15,7 +15,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scruot.dynamics.snapshots import Snapshots
-from scruot.tl._transport_auto import Settings, resolve
+from scruot.fates import automatic_plan
+from scruot.tl._transport_auto import Settings, described_settings, resolve
 from scruot.tl._transport_figures import figures
 from scruot.tl._transport_params import TransportParams
 from scruot.transport import Coupling, auto_delta, couple, wfr_coupling
@@ -49,6 +50,7 @@ def couple_snapshots(
     params: TransportParams,
     *,
     rates: Sequence[NDArray[np.float64]] | None = None,
+    states: Sequence[NDArray[np.integer]] | None = None,
     random_state: int = 0,
     progress: bool = False,
 ) -> Couplings:
@@ -62,11 +64,15 @@ def couple_snapshots(
         Checked parameters.
     rates
         Growth prior of the cells of each time, per unit of time.
+    states
+        Terminal state of the cells of each time, -1 for none, for the method ``"fate"``.
     random_state
         Seed of the clusters of large problems.
     progress
         Whether to show a bar.
     """
+    if params.method == "fate":
+        return _for_fates(snapshots, params, states, random_state, progress=progress)
     setup = prepare(snapshots, params)
     matrices, quality = [], []
     for k in tqdm(range(len(snapshots.times) - 1), disable=not progress, desc="transport"):
@@ -77,6 +83,34 @@ def couple_snapshots(
         masses = snapshots.weights[k], snapshots.weights[k + 1]
         quality.append(figures(plan, matrices[-1], spans=spans, masses=masses))
     return Couplings(matrices, quality, setup.described())
+
+
+def _for_fates(
+    snapshots: Snapshots,
+    params: TransportParams,
+    states: Sequence[NDArray[np.integer]] | None,
+    random_state: int,
+    *,
+    progress: bool = False,
+) -> Couplings:
+    """Couple all intervals together, by the rule for fates."""
+    found = automatic_plan(
+        snapshots.x,
+        snapshots.weights,
+        snapshots.times,
+        states=states,
+        iterations=params.iterations,
+        kept_mass=params.kept_mass,
+        random_state=random_state,
+        each=lambda steps: tqdm(steps, disable=not progress, desc="transport"),
+    )
+    matrices, quality = [], []
+    for k, plan in enumerate(found.couplings):
+        matrices.append(sparse(plan, plan.mass))
+        spans = snapshots.times[k], snapshots.times[k + 1]
+        masses = snapshots.weights[k], snapshots.weights[k + 1]
+        quality.append(figures(plan, matrices[-1], spans=spans, masses=masses))
+    return Couplings(matrices, quality, described_settings(found.settings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +130,16 @@ def couple_interval(
     random_state: int = 0,
 ) -> Solved:
     """Couple the snapshots of one interval, with the rules applied to all snapshots."""
+    if params.method == "fate":
+        plan = automatic_plan(
+            snapshots.x,
+            snapshots.weights,
+            snapshots.times,
+            iterations=params.iterations,
+            kept_mass=params.kept_mass,
+            random_state=random_state,
+        )
+        return Solved(plan.couplings[interval], np.nan)
     setup = prepare(snapshots, params)
     return Solved(_solve(snapshots, params, setup, interval, rates, random_state), setup.delta)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -194,14 +193,3 @@ def by_simulation(
         mass[here, :-1] += shares[here]
         errors[here] = left * error
     return Carried(mass, settings, errors)
-
-
-def described(settings: AutoSettings | None) -> dict[str, Any]:
-    """Return what the automatic rule found, for the record."""
-    if settings is None:
-        return {}
-    return {
-        "reg": [float(r) for r in settings.reg],
-        "tau": [float(t) for t in settings.tau],
-        "n_dims": int(settings.metric.shape[1]),
-    }

@@ -25,6 +25,7 @@ from scruot.tl._fate_sources import coupled_cells, refuse
 from scruot.tl._fate_states import NamedStates, States, read_states
 from scruot.tl._fate_trust import quality, warn
 from scruot.tl._fitted import read_fitted
+from scruot.tl._transport_auto import described_settings
 
 _SOURCES = ("dynamics", "transport")
 
@@ -202,7 +203,7 @@ def fate_probabilities(
         "names": np.asarray(cells.states.names, dtype=object),
         "source": source,
         "params": {k: plain(v) for k, v in params.items()},
-        "resolved": {k: plain(v) for k, v in carry.described(found.settings).items()},
+        "resolved": {k: plain(v) for k, v in described_settings(found.settings).items()},
         "versions": package_versions(),
         "times": np.asarray(cells.states.exit_times(cells.time)),
         "quality": figures,

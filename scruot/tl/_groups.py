@@ -8,7 +8,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
-from scruot.io.read import read_obs
+from scruot.io.read import Cells, read_obs
 from scruot.tl._clouds import Cloud
 from scruot.tl._fitted import FittedCells
 
@@ -41,6 +41,27 @@ def read_groups(adata: AnnData, groupby: str) -> pd.Categorical:
         msg = f"obs[{groupby!r}] has no label at all; expected the group of at least some cells."
         raise ValueError(msg)
     return groups.cat.rename_categories(str).array
+
+
+def last_states(adata: AnnData, groupby: str, cells: Cells) -> list[NDArray[np.integer]]:
+    """Return the groups of the fitted cells of the last time; -1 for others, one array per time.
+
+    Raises
+    ------
+    KeyError, ValueError
+        For a missing column, one without groups, and none of them at the last time.
+    """
+    codes = np.asarray(read_groups(adata, groupby).codes)
+    times = np.unique(cells.time[cells.fitted])
+    found = [np.where(t == times[-1], codes[cells.fitted & (cells.time == t)], -1) for t in times]
+    if (found[-1] < 0).all():
+        msg = (
+            f"Found no cell with a label in obs[{groupby!r}] at the last time, {times[-1]:g}; "
+            "expected the groups in which lineages end. Label cells of the last time, or leave "
+            "groupby out."
+        )
+        raise ValueError(msg)
+    return found
 
 
 def group_masses(

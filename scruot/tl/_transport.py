@@ -17,6 +17,7 @@ from scruot.io.read import Cells, read_cells
 from scruot.io.store import check_writable, writable
 from scruot.io.transport import Transport
 from scruot.tl._couple import Couplings, couple_snapshots
+from scruot.tl._groups import last_states
 from scruot.tl._transport_params import TransportParams, make_params
 from scruot.tl._transport_prior import read_rates
 
@@ -41,6 +42,7 @@ def transport(
     growth_iterations: int | None = None,
     solver: str = "auto",
     kept_mass: float = 0.999,
+    groupby: str | None = None,
     key_added: str | None = None,
     device: str = "auto",
     random_state: int = 0,
@@ -67,7 +69,8 @@ def transport(
         ``"semi_relaxed"``: one side may. ``"partial"``: a fixed share of the mass moves, and the
         rest of both ends stays unmatched. ``"wfr"``: the Wasserstein-Fisher-Rao geometry, in which
         mass grows and shrinks on its way; it takes populations as they are and knows neither
-        prior nor entropy.
+        prior nor entropy. ``"fate"``: unbalanced, with metric, noise and growth by the rule that
+        :func:`scruot.tl.fate_probabilities` uses; see the guide on fates.
     time_key, use_rep, n_dims, mass
         As in :func:`scruot.tl.fit_dynamics`.
     penalty
@@ -98,7 +101,7 @@ def transport(
         populations come from ``mass``.
     growth_iterations
         How often an interval is solved, each time with the last row masses as the expectation. By
-        default 3 with ``growth`` where rows may depart, otherwise 1.
+        default 3 with ``growth`` where rows may depart, 8 with ``"fate"``, otherwise 1.
     solver
         ``"exact"`` regards all pairs of cells, ``"hierarchical"`` only candidates found through
         clusters; ``"auto"`` chooses by size.
@@ -106,6 +109,10 @@ def transport(
         With ``reg`` every pair of cells has some mass: the largest entries that hold this share of
         each row or column are stored, scaled to the masses of the whole. Lower it where couplings
         take too much memory.
+    groupby
+        With ``"fate"``: column of groups, of which those present at the last time are taken for
+        terminal states; what varies within them is noise. Without it the narrowest snapshot is
+        taken for one state.
     key_added
         Prefix of all slots, so that several transports live side by side; ``"transport"`` by
         default.
@@ -189,6 +196,7 @@ def transport(
         "growth_iterations": growth_iterations,
         "solver": solver,
         "kept_mass": kept_mass,
+        "groupby": groupby,
     }
     params = make_params(given)
     names = transport_slots(key_added)
@@ -204,10 +212,12 @@ def transport(
     }
     cells = read_cells(adata, **source)
     rates = None if growth is None else read_rates(adata, growth, cells)
+    states = None if groupby is None else last_states(adata, groupby, cells)
     found = couple_snapshots(
         cells.snapshots().to(target),
         params,
         rates=rates,
+        states=states,
         random_state=random_state,
         progress=progress,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from scruot.dynamics.snapshots import Snapshots
 from scruot.tl._transport_params import TransportParams
-from scruot.transport import Penalty, auto_reg, auto_tau
+from scruot.transport import AutoSettings, Penalty, auto_reg, auto_tau
 
 BLUR = 0.05  # entropic regularisation over an interval of median length, in units of the cost
 
@@ -87,3 +87,15 @@ def _sides(params: TransportParams, automatic: float) -> tuple[Penalty, Penalty]
     if params.method == "semi_relaxed":
         return (first, exact) if params.relaxed == "source" else (exact, second)
     return first, second
+
+
+def described_settings(settings: AutoSettings | None) -> dict[str, Any]:
+    """Return what the rule for fates found, for the record."""
+    if settings is None:
+        return {}
+    return {
+        "reg": [float(r) for r in settings.reg],
+        "tau_source": [float(t) for t in settings.tau],
+        "n_dims": int(settings.metric.shape[1]),
+        "spread_over_near": float(settings.spread_over_near),
+    }

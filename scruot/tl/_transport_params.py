@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scruot._messages import unknown
+from scruot.fates.plan import ITERATIONS as FATE_ITERATIONS
 
 PENALTIES = ("kl", "l2", "tv", "chi2")
 SIDES = ("source", "target")
@@ -23,6 +24,7 @@ USED = {
     "semi_relaxed": ("penalty", "tau", "reg", "kept_mass", "relaxed"),
     "partial": ("moved", "reg", "kept_mass"),
     "wfr": ("delta",),
+    "fate": ("groupby", "kept_mass"),
 }
 ITERATIONS = 3  # with a growth prior, as in Waddington-OT
 
@@ -42,18 +44,21 @@ class TransportParams:
     growth_iterations: int | None = None
     solver: str = "auto"
     kept_mass: float = 0.999
+    groupby: str | None = None
 
     @property
     def iterations(self) -> int:
         """Number of solves of each interval."""
         if self.growth_iterations is not None:
             return self.growth_iterations
+        if self.method == "fate":
+            return FATE_ITERATIONS
         return ITERATIONS if self.growth is not None and self.source_bends else 1
 
     @property
     def source_bends(self) -> bool:
         """Whether the row masses can differ from the prior."""
-        return self.method in ("unbalanced", "partial") or (
+        return self.method in ("unbalanced", "partial", "fate") or (
             self.method == "semi_relaxed" and self.relaxed == "source"
         )
 
@@ -105,7 +110,7 @@ def _check_words(params: TransportParams) -> None:
 def _check_used(params: TransportParams, given: Mapping[str, Any]) -> None:
     """Refuse what the method would not read: it was meant to do something."""
     defaults = TransportParams()
-    for name in ("penalty", "tau", "reg", "kept_mass", "relaxed", "moved", "delta"):
+    for name in ("penalty", "tau", "reg", "kept_mass", "relaxed", "moved", "delta", "groupby"):
         changed = name in given and given[name] != getattr(defaults, name)
         if changed and name not in USED[params.method]:
             methods = [method for method, names in USED.items() if name in names]
@@ -160,6 +165,12 @@ def _check_growth(params: TransportParams) -> None:
     if params.growth is not None and params.method == "wfr":
         msg = (
             "Found growth with method='wfr', which finds growth from the geometry alone; use "
+            "method='unbalanced' for a growth prior."
+        )
+        raise ValueError(msg)
+    if params.growth is not None and params.method == "fate":
+        msg = (
+            "Found growth with method='fate', which learns growth from all intervals together; use "
             "method='unbalanced' for a growth prior."
         )
         raise ValueError(msg)

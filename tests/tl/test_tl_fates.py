@@ -240,3 +240,23 @@ def test_groups_that_are_missing_at_the_last_time(cells):
     cells.obs["early"] = early
     with pytest.raises(ValueError, match="name groups that end before it"):
         scruot.tl.fate_probabilities(cells, "early", source="transport", use_rep="X_sim")
+
+
+def test_the_rule_is_also_a_method_of_transport(cells):
+    alone = run(cells).copy()
+    mass = dict(zip(range(5), cells.uns["truth"]["population"]["size"], strict=True))
+    scruot.tl.transport(
+        cells, "fate", groupby="cell_type", mass=mass, progress=False, key_added="rule", **ARGS
+    )
+    scruot.tl.fate_probabilities(cells, "cell_type", source="transport", key="rule")
+    np.testing.assert_allclose(cells.obsm["fate_probabilities"], alone, atol=1e-9)
+    early = cells.obs["time"] < 4
+    growth, true = cells.obs.loc[early, ["rule_transport_growth", "growth_true"]].to_numpy().T
+    # one constant for all cells would be off by the standard deviation
+    assert np.sqrt(np.mean((growth - true) ** 2)) < 0.7 * true.std()
+    with pytest.raises(ValueError, match="does not use"):
+        scruot.tl.transport(cells, "fate", tau=1.0, **ARGS)
+    with pytest.raises(ValueError, match="growth prior"):
+        scruot.tl.transport(cells, "fate", growth="growth_true", **ARGS)
+    with pytest.raises(ValueError, match="does not use"):
+        scruot.tl.transport(cells, "balanced", groupby="cell_type", **ARGS)
