@@ -105,6 +105,16 @@ class Slots:
         """``uns`` slot of :func:`scruot.tl.regulatory_jacobian`."""
         return f"{self._prefix}regulatory_jacobian"
 
+    @property
+    def pseudotime(self) -> str:
+        """``obs`` column: continuous time of every cell."""
+        return f"{self._prefix}dynamics_pseudotime"
+
+    @property
+    def pseudotime_std(self) -> str:
+        """``obs`` column: standard deviation of that time."""
+        return f"{self._prefix}dynamics_pseudotime_std"
+
     def velocity(self, basis: str) -> str:
         """``obsm`` key: velocity in a basis."""
         return f"{self._prefix}velocity_{basis}"

@@ -15,6 +15,7 @@ from scruot.tl._landscape import landscape
 from scruot.tl._lineage_mass import lineage_mass
 from scruot.tl._perturbation import perturbation
 from scruot.tl._project_velocity import project_velocity
+from scruot.tl._pseudotime import pseudotime_from_dynamics
 from scruot.tl._regulatory_jacobian import regulatory_jacobian
 from scruot.tl._simulate import simulate
 from scruot.tl._sparse_displacement import sparse_displacement
@@ -42,6 +43,7 @@ __all__ = [
     "lineage_mass",
     "perturbation",
     "project_velocity",
+    "pseudotime_from_dynamics",
     "regulatory_jacobian",
     "simulate",
     "sparse_displacement",
