@@ -21,6 +21,7 @@ TRANSPORT = "transport"
 FATES = "fates"
 LINEAGE_MASS = "lineage_mass"
 PERTURBATION = "perturbation"
+GENE_TRENDS = "gene_trends"
 # scanpy's: what pp.pca writes
 PCA_REPRESENTATION = "X_pca"
 PCA_LOADINGS = "PCs"

@@ -61,7 +61,7 @@ def find_loadings(
 
     By default those that scanpy stores: ``varm["PCs"]`` for ``"X_pca"``, and for any other
     representation the entry of ``varm`` with its name, as ``scanpy.pp.pca(key_added=...)``
-    writes it.
+    writes it. Where the representation is the matrix, or a copy of it, genes are coordinates.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def find_loadings(
     name = key or (PCA_LOADINGS if use_rep == PCA_REPRESENTATION else use_rep)
     if name not in adata.varm:
         if key is None:
-            return None
+            return _genes_themselves(adata, use_rep, n_dims)
         found = sorted(adata.varm.keys())
         msg = f"Found no loadings {key!r} in varm (found {found}).{did_you_mean(key, found)}"
         raise KeyError(msg)
@@ -92,6 +92,16 @@ def find_loadings(
         msg = f"varm[{name!r}] holds NaN or infinity; expected finite loadings: compute them again."
         raise ValueError(msg)
     return Loadings(matrix, name)
+
+
+def _genes_themselves(adata: AnnData, use_rep: str, n_dims: int) -> Loadings | None:
+    """Return trivial loadings where the representation is a copy of the matrix."""
+    if adata.X is None or use_rep not in adata.obsm:
+        return None
+    if n_dims != adata.n_vars or adata.obsm[use_rep].shape != adata.shape:
+        return None
+    found = Loadings(np.eye(n_dims), "X")
+    return found if found.projects(adata.X, np.asarray(adata.obsm[use_rep])) else None
 
 
 def require_loadings(adata: AnnData, use_rep: str, n_dims: int, key: str | None = None) -> Loadings:

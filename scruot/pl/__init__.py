@@ -3,6 +3,7 @@
 from scruot.pl._displacement import displacement
 from scruot.pl._displacement_genes import displacement_genes
 from scruot.pl._fit_quality import fit_quality
+from scruot.pl._gene_trends import gene_trends
 from scruot.pl._growth import growth
 from scruot.pl._landscape import landscape
 from scruot.pl._lineage import ancestors, descendants
@@ -24,6 +25,7 @@ __all__ = [
     "displacement",
     "displacement_genes",
     "fit_quality",
+    "gene_trends",
     "growth",
     "landscape",
     "lineage_mass",

@@ -8,6 +8,7 @@ from scruot.tl._driver_genes import driver_genes
 from scruot.tl._evaluate import evaluate
 from scruot.tl._fate_probabilities import fate_probabilities
 from scruot.tl._fit_dynamics import fit_dynamics
+from scruot.tl._gene_trends import gene_trends
 from scruot.tl._gene_velocity import gene_velocity
 from scruot.tl._growth_genes import growth_genes
 from scruot.tl._import_couplings import import_couplings
@@ -36,6 +37,7 @@ __all__ = [
     "evaluate",
     "fate_probabilities",
     "fit_dynamics",
+    "gene_trends",
     "gene_velocity",
     "growth_genes",
     "import_couplings",

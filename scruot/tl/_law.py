@@ -109,7 +109,9 @@ def _flow(
     grid: NDArray[np.float64],
 ) -> Trajectories:
     x, weights = start
-    return model.simulate(x, list(grid), weights=weights, stochastic=False, step=_step(model))
+    return model.simulate(
+        x, list(grid), weights=weights.astype(np.float32), stochastic=False, step=_step(model)
+    )
 
 
 def _step(model: Dynamics) -> float:

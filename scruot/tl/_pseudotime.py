@@ -98,7 +98,7 @@ def pseudotime_from_dynamics(
     --------
     >>> import scruot
     >>> adata = scruot.datasets.three_gene(100, random_state=0)
-    >>> scruot.tl.fit_dynamics(adata, "wfr", use_rep="X_genes", progress=False)
+    >>> scruot.tl.fit_dynamics(adata, use_rep="X_genes", steps=20, progress=False)
     >>> scruot.tl.pseudotime_from_dynamics(adata)
     >>> mean = adata.obs.groupby("time")["dynamics_pseudotime"].mean()
     >>> bool(mean.is_monotonic_increasing)

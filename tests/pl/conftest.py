@@ -64,6 +64,7 @@ def toy(rng):
     adata.uns["lineage_mass"] = lineage_table()
     adata.uns["perturbation"] = perturbation_table()
     adata.uns["landscape"] = valleys()
+    adata.uns["gene_trends"] = trends_table()
     couple(adata)
     displace(adata)
     return adata
@@ -149,6 +150,25 @@ def displace(adata):
         "method": "elastic",
         "penalty": "l1",
     }
+
+
+def trends_table():
+    """Return one gene along twenty times, for two fates."""
+    time = np.linspace(0, 4, 20)
+    curves = [
+        pd.DataFrame(
+            {
+                "gene": "Gata1",
+                "lineage": lineage,
+                "time": time,
+                "mean": slope * time,
+                "lower": slope * time - 0.2,
+                "upper": slope * time + 0.2,
+            }
+        )
+        for lineage, slope in (("lower", -1.0), ("upper", 1.0))
+    ]
+    return {"table": pd.concat(curves, ignore_index=True), "groupby": "branch", "time": "time"}
 
 
 def couple(adata):

@@ -33,6 +33,7 @@ def plots(toy, simulation):
         "displacement": partial(pl.displacement, toy, "0"),
         "displacement_genes": partial(pl.displacement_genes, toy, "upper, 0 to 1"),
         "sparsity_path": partial(pl.sparsity_path, toy),
+        "gene_trends": partial(pl.gene_trends, toy),
         "transport": partial(pl.transport, toy),
         "transition_table": partial(pl.transition_table, toy),
         "descendants": partial(pl.descendants, toy),
@@ -43,7 +44,7 @@ def plots(toy, simulation):
 OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
 # what draws a table that a tool has left in uns
 OF_DISPLACEMENT = ["displacement", "displacement_genes"]
-OF_TABLES = ["sparsity_path", "lineage_mass", "perturbation"]
+OF_TABLES = ["gene_trends", "sparsity_path", "lineage_mass", "perturbation"]
 OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES) - set(OF_DISPLACEMENT))
 N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3, "landscape": 3}
 

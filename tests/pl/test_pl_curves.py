@@ -288,6 +288,24 @@ def test_perturbations_in_any_order_by_mass(toy):
         pl.perturbation(toy, value="shares", show=False)
 
 
+# --- genes ----------------------------------------------------------------------------------------
+
+
+def test_gene_trends_draw_a_line_and_a_band_for_each_fate(toy):
+    toy.uns["branch_colors"] = ["#ff0000", "#00ff00"]
+    (ax,) = pl.gene_trends(toy, "Gata1", show=False)
+    assert [to_hex(line.get_color()) for line in ax.lines] == ["#ff0000", "#00ff00"]
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), np.linspace(0, 4, 20))
+    assert ax.collections[1].get_paths()[0].get_extents().y1 == pytest.approx(4.2)
+    (legend,) = ax.figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["lower", "upper"]
+    (ax,) = pl.gene_trends(toy, lineages=["upper"], show=False)
+    assert len(ax.lines) == 1
+    for wrong in ({"genes": ["Gata2"]}, {"lineages": ["uper"]}):
+        with pytest.raises(ValueError, match="Did you mean"):
+            pl.gene_trends(toy, **wrong, show=False)
+
+
 # --- quality --------------------------------------------------------------------------------------
 
 

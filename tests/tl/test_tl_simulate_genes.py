@@ -258,5 +258,8 @@ def test_a_trained_model_with_groups(trained):
     simulated = scruot.tl.simulate(trained, groupby="lineage", genes=list(trained.var_names))
     grown = simulated.obs.groupby(["time", "fate"], observed=True)["weight"].sum().unstack()
     assert grown["transition"].iloc[-1] > grown["quiescent"].iloc[-1]
-    # the representation is the expression itself, known as another name without loadings
-    assert simulated.uns["simulation"]["genes_via"] == "neighbors"
+    # the representation is a copy of the matrix: genes are coordinates
+    assert simulated.uns["simulation"]["genes_via"] == "loadings"
+    np.testing.assert_allclose(simulated.X, simulated.obsm["X_genes"], atol=1e-5)
+    moved = scruot.tl.simulate(trained, perturb={trained.var_names[1]: 0.3})
+    np.testing.assert_allclose(moved.uns["simulation"]["shift"], [0, 0.3])
