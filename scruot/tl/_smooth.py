@@ -62,7 +62,9 @@ def smooth(time: Array, y: Array, weight: Array, at: Array, *, n_knots: int) -> 
     Nychka (1988), JASA 83, 1134-1143.
     """
     w = weight / weight.mean()
-    splines = SplineTransformer(n_knots, degree=3, knots="quantile", extrapolation="constant")
+    # over a few days many quantiles are the same
+    knots = np.unique(np.quantile(time, np.linspace(0, 1, n_knots)))[:, None]
+    splines = SplineTransformer(degree=3, knots=knots, extrapolation="constant")
     basis = splines.fit_transform(time[:, None])
     turn, penalty = _turned(_greville(splines))
     z, z_at = basis @ turn, splines.transform(at[:, None]) @ turn
