@@ -37,11 +37,12 @@ def smooth(time: Array, y: Array, weight: Array, at: Array, *, n_knots: int) -> 
     r"""Fit cubic P-splines with a penalty for each target, chosen by leaving cells out.
 
     Coefficients of B-splines with knots at quantiles are penalised by their second differences
-    (divided by the distances of the Greville abscissae), so that much smoothing leaves a straight line; the weight of the penalty has the least error
-    of generalised cross-validation. Variances are those of the sandwich with the penalty in its
-    filling, :math:`A^{-1} (Z^\top W \mathrm{diag}(r^2) W Z + s^2 \alpha P) A^{-1}`, with the
-    residuals :math:`r`, their mean square :math:`s^2` and the matrix :math:`A` of the penalised
-    fit: no constant variance is needed, and what the penalty bends counts as error.
+    (over the distances of the Greville abscissae), so that much smoothing leaves a straight line;
+    the weight of the penalty has the least error of generalised cross-validation. Variances are
+    those of the sandwich with the penalty in its filling,
+    :math:`A^{-1} (Z^\top W \mathrm{diag}(r^2) W Z + s^2 \alpha P) A^{-1}`, with the residuals
+    :math:`r`, their mean square :math:`s^2` and the matrix :math:`A` of the penalised fit: no
+    constant variance is needed, and what the penalty bends counts as error.
 
     Parameters
     ----------
