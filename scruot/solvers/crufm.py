@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from scruot.geometry import Bridge
 from scruot.solvers.diffusion import diffusion, regularisations, scaled_diffusion
-from scruot.solvers.lengths import path_noise, scaled_noise
+from scruot.solvers.lengths import bridge_noise, scaled_noise
 from scruot.solvers.pair_sampler import PairSampler
 from scruot.solvers.params import param
 from scruot.solvers.plans import gap_of, price_of_mass, scaled_price, squared_couplings
@@ -43,10 +43,7 @@ class CRUFMParams(GrowthParams):
 
     sigma: float | str = diffusion()
     tau: float | str = price_of_mass("both marginals", "4 delta^2")
-    smoothing: float | str = path_noise(
-        "standard deviation, per coordinate, of noise added to the bridges, which makes the score "
-        "at the snapshots themselves finite"
-    )
+    smoothing: float | str = bridge_noise()
     steps: int = param(1200, "optimiser steps", low=1)
     learning_rate: float = param(0.05, "peak learning rate", above=0.0)
 
@@ -56,7 +53,7 @@ def fit(problem: Problem) -> Fit:
     params: CRUFMParams = problem.params
     clouds, left_out = kept_cells(problem)
     sigma = scaled_diffusion(params.sigma, problem)
-    smoothing = scaled_noise(params.smoothing, problem, clouds)
+    smoothing = scaled_noise(params.smoothing, problem, clouds, share=0.5)
     tau = scaled_price(params.tau, problem, sides=2)
     plans = squared_couplings(
         clouds,

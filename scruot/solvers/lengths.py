@@ -25,6 +25,22 @@ def path_noise(
     )
 
 
+def bridge_noise() -> Any:
+    """Declare the noise on bridges of methods that learn a score, with its automatic rule.
+
+    A simulation with noise draws the blur of the snapshots anew where a flow only passes it on, so
+    it is half that of :func:`path_noise`.
+    """
+    return param(
+        "auto",
+        "standard deviation, per coordinate, of noise added to the bridges, which makes the score "
+        "at the snapshots themselves finite; 'auto' is half the root mean square distance to the "
+        "nearest neighbour over the root of 2 d",
+        low=0.0,
+        choices=("auto",),
+    )
+
+
 def growth_length() -> Any:
     """Declare the length that weighs growth against displacement."""
     return param(
@@ -43,9 +59,11 @@ def scaled_delta(delta: float | str, problem: Problem) -> float:
     return delta / problem.scale.length
 
 
-def scaled_noise(noise: float | str, problem: Problem, clouds: Snapshots) -> float:
-    """Return the noise on the paths."""
+def scaled_noise(
+    noise: float | str, problem: Problem, clouds: Snapshots, *, share: float = 1.0
+) -> float:
+    """Return the noise on the paths; automatic noise is multiplied by ``share``."""
     if isinstance(noise, str):
         # the squared length of the noise is half the mean square nearest-neighbour distance
-        return typical_spacing(clouds.x) / math.sqrt(2 * clouds.dim)
+        return share * typical_spacing(clouds.x) / math.sqrt(2 * clouds.dim)
     return noise / problem.scale.length

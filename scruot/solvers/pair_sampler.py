@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scruot.dynamics.snapshots import Snapshots
-from scruot.geometry import Path
+from scruot.geometry import Bridge, Path
 from scruot.solvers.pair_table import JoinedPairs
 from scruot.transport import PairTable
 
@@ -48,7 +48,8 @@ class PairSampler:
         Standard deviation, per coordinate, of Gaussian noise added to the position: it
         smooths the law of the cells.
     quantities
-        What to draw targets of: ``"velocity"``, ``"growth"``, ``"score"``.
+        What to draw targets of: ``"velocity"``, ``"growth"``, ``"score"``. With a score there is
+        also one of the ``"drift"``, velocity plus half the squared noise times the score.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class PairSampler:
         quantities: tuple[str, ...] = ("velocity", "growth"),
     ) -> None:
         self.path, self.noise, self.quantities = path, noise, quantities
+        self.half_noise = path.sigma**2 / 2 if isinstance(path, Bridge) else 0.0
         self.pairs = JoinedPairs(snapshots, tables)
         device = self.pairs.cells.device
         self.start = torch.tensor(snapshots.times[:-1], device=device)
@@ -127,7 +129,7 @@ class PairSampler:
             "velocity": point.velocity / duration[:, None],
             "growth": point.growth / duration,
         }
-        precision: dict[str, Tensor] = {}
+        names, precision = self.quantities, dict[str, Tensor]()
         if drawn is not None and "score" in self.quantities:
             # x = mean + deviation e: where the deviation widens, e moves the point
             widening = point.spreading / (2 * deviation * duration)
@@ -135,10 +137,15 @@ class PairSampler:
             targets["score"] = -drawn / deviation[:, None]
             precision["velocity"] = 1 / (1 + (widening / self.speed) ** 2)
             precision["score"] = deviation**2
+            # at the start of an interval both are large, and their sum is not
+            names = (*names, "drift")
+            targets["drift"] = targets["velocity"] + self.half_noise * targets["score"]
+            pull = widening - self.half_noise / deviation
+            precision["drift"] = 1 / (1 + (pull / self.speed) ** 2)
         return Batch(
             t=self.start[interval] + s * duration,
             x=x,
             weight=point.mass / self.mean_weight[interval],
-            targets={name: targets[name] for name in self.quantities},
+            targets={name: targets[name] for name in names},
             precision=precision,
         )

@@ -149,12 +149,20 @@ def regression_loss(
     factors: Mapping[str, float],
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Return the weighted squared error of every quantity, in the given units, and their sum."""
+    """Return the weighted squared error of every quantity, in the given units, and their sum.
+
+    Where a score is learned the drift counts too: a simulation with noise follows the sum of
+    velocity and score, whose errors need not cancel where both are large and their sum is not.
+    It teaches the velocity alone: the targets of the score itself have less noise.
+    """
     batch = sampler.draw(batch_size, generator)
-    out = field(batch.t, batch.x)
+    out = dict(field(batch.t, batch.x))
+    if "drift" in batch.targets:
+        out["drift"] = out["velocity"] + sampler.half_noise * out["score"].detach()
     terms = {}
     for name, target in batch.targets.items():
-        error = ((out[name] - target) / units[name]).square()
+        unit = units["velocity" if name == "drift" else name]
+        error = ((out[name] - target) / unit).square()
         weight = batch.weight * batch.precision.get(name, 1.0)
         terms[name] = (weight * (error if name in _SCALARS else error.mean(1))).mean()
     total = sum((factors.get(name, 1.0) * term for name, term in terms.items()), start=0.0)
@@ -190,7 +198,8 @@ def scale_outputs(
     """Set the mean and spread of every output to those of its targets, and return the spreads."""
     units = {}
     batch = sampler.draw(16_384, generator)
-    for name, target in batch.targets.items():
+    for name in sampler.quantities:
+        target = batch.targets[name]
         weight = batch.weight * batch.precision.get(name, 1.0)
         weight = (weight / weight.sum())[:, None]
         target = target[:, None] if name in _SCALARS else target

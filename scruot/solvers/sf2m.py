@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from scruot.geometry import Bridge
 from scruot.solvers.diffusion import diffusion, regularisations, scaled_diffusion
-from scruot.solvers.lengths import path_noise, scaled_noise
+from scruot.solvers.lengths import bridge_noise, scaled_noise
 from scruot.solvers.pair_sampler import PairSampler
 from scruot.solvers.params import param
 from scruot.solvers.plans import EXACT, gap_of, squared_couplings
@@ -40,10 +40,7 @@ class SF2MParams(TrainingParams):
     """Parameters of [SF]2M; lengths are in the units of the representation."""
 
     sigma: float | str = diffusion()
-    smoothing: float | str = path_noise(
-        "standard deviation, per coordinate, of noise added to the bridges, which makes the score "
-        "at the snapshots themselves finite"
-    )
+    smoothing: float | str = bridge_noise()
     steps: int = param(1200, "optimiser steps", low=1)
     learning_rate: float = param(0.05, "peak learning rate", above=0.0)
 
@@ -53,7 +50,7 @@ def fit(problem: Problem) -> Fit:
     params: SF2MParams = problem.params
     clouds, left_out = kept_cells(problem)
     sigma = scaled_diffusion(params.sigma, problem)
-    smoothing = scaled_noise(params.smoothing, problem, clouds)
+    smoothing = scaled_noise(params.smoothing, problem, clouds, share=0.5)
     plans = squared_couplings(
         clouds,
         source=EXACT,

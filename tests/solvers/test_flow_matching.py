@@ -77,6 +77,14 @@ def test_sf2m_is_the_gaussian_bridge(plane, quantity, s):
     assert relative(found, getattr(bridge, quantity)(s, x)) < 0.05
 
 
+def test_the_drift_is_right_where_velocity_and_score_are_large(plane):
+    # a cell at the very start: the velocity carries it apart, the score back, the drift neither
+    bridge, model = plane
+    x = bridge.draw(0, 2000, 7)
+    expected = bridge.drift(0.01, x)
+    assert relative(model.drift(0.02, x), expected) < 0.05
+
+
 def moments(run, k):
     w = run.weights[k].double().numpy()
     x = run.x[k].double().numpy()

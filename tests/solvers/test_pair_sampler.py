@@ -150,6 +150,18 @@ def test_score_is_of_a_gaussian_about_the_mean(clouds, bridges):
     assert float(torch.cdist(start[:2000], cells).min(1).values.max()) < 1e-3
 
 
+def test_drift_leads_to_the_later_cell(clouds, bridges):
+    duration = torch.where(bridges.t < 0.5, 0.5, 1.5)
+    s = torch.where(bridges.t < 0.5, bridges.t, bridges.t - 0.5) / duration
+    variance = SIGMA**2 * duration * s * (1 - s) + NOISE**2
+    away = -bridges.targets["score"] * variance[:, None]
+    # of a bridge without the added noise: (x1 - x) / ((1 - s) D), here about the mean
+    straight = bridges.targets["drift"] + (SIGMA**2 * s / variance)[:, None] * away
+    end = bridges.x - away + ((1 - s) * duration)[:, None] * straight
+    cells = torch.cat(clouds.x[1:])
+    assert float(torch.cdist(end[:2000], cells).min(1).values.max()) < 1e-3
+
+
 def test_precision_depends_on_time_alone(bridges):
     order = torch.argsort(bridges.t)
     for value in bridges.precision.values():
