@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,20 @@ from scruot.displacement.averages import (
     nearest_cells,
     row_stochastic,
 )
-from scruot.displacement.metric import couple_clouds
+from scruot.displacement.heading import excess, heading_features
+from scruot.displacement.metric import couple_clouds, mean_squared_distance
 from scruot.displacement.penalties import Sparsity
 
-__all__ = ["Pair", "level_for", "measure", "null_measures", "shrink"]
+__all__ = [
+    "Pair",
+    "along_trajectory",
+    "level_for",
+    "measure",
+    "null_measures",
+    "random_halves",
+    "row_mass",
+    "shrink",
+]
 
 Array = NDArray[np.float64]
 
@@ -43,6 +54,8 @@ class Pair:
         Masses, shapes ``(n,)`` and ``(m,)``.
     end
         Where a model takes the source cells, shape ``(n, k)``, and their mass there, ``(n,)``.
+    near
+        Coordinates in which source cells have neighbours; ``z`` by default.
     """
 
     x: Any
@@ -52,15 +65,50 @@ class Pair:
     a: Array
     b: Array
     end: tuple[Array, Array] | None = None
+    near: Array | None = None
 
     def averages(self, plan: csr_matrix, n_neighbors: int | None = None) -> Averages:
         """Return averages over neighbourhoods of the source cells and over their targets.
 
         Neighbourhoods have 30 cells by default, a fifth of the source cells if these are fewer.
         """
-        n = plan.shape[0]
-        k = n_neighbors or min(_NEIGHBORS, max(_LEAST_CELLS, n // 5))
-        return make_averages(nearest_cells(self.z, row_mass(plan), k), row_stochastic(plan))
+        near = nearest_cells(
+            self.z if self.near is None else self.near,
+            row_mass(plan),
+            neighbourhood(plan.shape[0], n_neighbors),
+        )
+        return make_averages(near, row_stochastic(plan))
+
+
+def neighbourhood(n: int, n_neighbors: int | None) -> int:
+    """Return the number of cells of a neighbourhood among ``n``."""
+    return n_neighbors or min(_NEIGHBORS, max(_LEAST_CELLS, n // 5))
+
+
+def along_trajectory(
+    pair: Pair,
+    plan: csr_matrix,
+    halves: Sequence[tuple[Pair, csr_matrix]],
+    *,
+    n_neighbors: int | None,
+    reg: float,
+) -> Pair:
+    """Return the cells with neighbours that are near and on the same way."""
+    null = []
+    for half, coupled in halves:
+        width = reg * mean_squared_distance(half.z, half.w, half.a, half.b)
+        null.append(excess(half.z, half.w, half.a, coupled, width))
+    near = heading_features(
+        pair.z,
+        pair.w,
+        pair.a,
+        pair.b,
+        plan,
+        null,
+        reg=reg,
+        n_neighbors=neighbourhood(len(pair.z), n_neighbors),
+    )
+    return replace(pair, near=near)
 
 
 def row_mass(plan: csr_matrix) -> Array:
@@ -90,26 +138,19 @@ def measure(pair: Pair, plan: csr_matrix, n_neighbors: int | None = None) -> Arr
     return np.concatenate(found, axis=1)
 
 
-def null_measures(
-    pair: Pair,
-    *,
-    n_neighbors: int | None,
-    reg: float,
-    tau: float,
-    n_genes: int,
-    rng: np.random.Generator,
-) -> Array:
-    """Return :func:`measure` where nothing can have moved: between random halves of a cloud.
+def random_halves(
+    pair: Pair, *, reg: float, tau: float, n_genes: int, rng: np.random.Generator
+) -> list[tuple[Pair, csr_matrix]]:
+    """Return couplings where nothing can have moved: between random halves of either cloud.
 
-    Source and target cells are split, and their halves coupled in the same way, until there are
-    ``n_genes`` genes or the clouds have been split eight times. Shape ``(s, N)``.
+    The clouds are split until their genes come to ``n_genes``, eight times at most.
 
     Raises
     ------
     ValueError
         When neither cloud has eight cells.
     """
-    found: list[Array] = []
+    found = []
     for _ in range(min(8, max(1, -(-n_genes // (2 * pair.x.shape[1]))))):
         for genes, z, a in ((pair.x, pair.z, pair.a), (pair.y, pair.w, pair.b)):
             n = len(z)
@@ -117,16 +158,21 @@ def null_measures(
                 continue
             order = rng.permutation(n)
             one, two = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
-            halves = Pair(genes[one], genes[two], z[one], z[two], a[one], a[two])
-            plan = couple_clouds(halves.z, halves.w, halves.a, halves.b, reg=reg, tau=tau)
-            found.append(measure(halves, plan, n_neighbors))
+            half = Pair(genes[one], genes[two], z[one], z[two], a[one], a[two])
+            found.append((half, couple_clouds(half.z, half.w, half.a, half.b, reg=reg, tau=tau)))
     if not found:
         msg = (
             f"Found {len(pair.a)} source and {len(pair.b)} target cells; expected at least "
             f"{2 * _LEAST_CELLS} on one side, to tell displacement from the noise of sampling."
         )
         raise ValueError(msg)
-    # small clouds have no wider neighbourhoods, and halves are smaller than the whole
+    return found
+
+
+def null_measures(halves: Sequence[tuple[Pair, csr_matrix]], n_neighbors: int | None) -> Array:
+    """Return :func:`measure` of all halves, shape ``(s, N)``."""
+    found = [measure(half, plan, n_neighbors) for half, plan in halves]
+    # small clouds have no wider neighbourhoods
     shortest = min(len(f) for f in found)
     return np.concatenate([_cut(f, shortest) for f in found], axis=1)
 

@@ -12,7 +12,15 @@ from scipy.sparse import csr_matrix
 
 from scruot.displacement.calibrate import adjusted, calibrated, pooled
 from scruot.displacement.groups import GroupTest, compare_groups
-from scruot.displacement.local import Pair, measure, null_measures, row_mass, shrink
+from scruot.displacement.local import (
+    Pair,
+    along_trajectory,
+    measure,
+    null_measures,
+    random_halves,
+    row_mass,
+    shrink,
+)
 from scruot.displacement.metric import couple_clouds, quiet_metric
 
 Array = NDArray[np.float64]
@@ -115,23 +123,20 @@ def local_maps(
 ) -> Maps:
     """Return the maps of the method ``"local"``; ``codes`` are groups of source cells, -1 none."""
     rng = np.random.default_rng(params.random_state)
-    scores, p_values = [], []
+    scores, p_values, headed = [], [], []
     for pair, plan in zip(pairs, plans, strict=True):
-        null = null_measures(
-            pair,
-            n_neighbors=params.n_neighbors,
-            reg=params.reg,
-            tau=params.tau,
-            n_genes=_NULL_GENES,
-            rng=rng,
+        halves = random_halves(pair, reg=params.reg, tau=params.tau, n_genes=_NULL_GENES, rng=rng)
+        headed.append(
+            along_trajectory(pair, plan, halves, n_neighbors=params.n_neighbors, reg=params.reg)
         )
-        score, p_value = calibrated(measure(pair, plan, params.n_neighbors), null)
+        null = null_measures(halves, params.n_neighbors)
+        score, p_value = calibrated(measure(headed[-1], plan, params.n_neighbors), null)
         scores.append(score)
         p_values.append(p_value)
     rate = adjusted(pooled(np.stack(p_values)))
     kept = np.flatnonzero(rate <= params.fdr)
     maps, used = [], []
-    for pair, plan in zip(pairs, plans, strict=True):
+    for pair, plan in zip(headed, plans, strict=True):
         moved, level = shrink(
             pair.averages(plan, params.n_neighbors),
             pair,

@@ -156,8 +156,9 @@ def sparse_displacement(
     Notes
     -----
     *Metric.* The representation is whitened, softly, by the covariance of the snapshot that varies
-    least. *Neighbourhoods* are nearest source cells in it, weighted by transported mass; a cell's
-    displacement is the mean of their targets minus their own mean. *Genes* are called by the most
+    least. *Neighbourhoods* are source cells that are near in it and head the same way, along the
+    directions in which cells move more than between random halves; a cell's displacement is the
+    mean of their targets minus their own mean. *Genes* are called by the most
     unusual of several quantiles over cells of displacement over standard error, at two sizes of
     neighbourhoods and over all cells, each compared with the same number between random halves of
     one snapshot; several intervals are pooled by Fisher's method. *Groups* are ranked by their mean
