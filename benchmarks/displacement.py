@@ -1,6 +1,6 @@
 """Displacement genes: the default beside the simple estimators, on two kinds of data.
 
-``OMP_NUM_THREADS=1 python benchmarks/displacement.py --cache FOLDER -o docs/_displacement.md`` writes the tables.
+``python benchmarks/displacement.py --cache FOLDER -o docs/_displacement.md`` writes the tables.
 """
 
 from __future__ import annotations
