@@ -297,8 +297,9 @@ def growing():
     return snapshots(x, [1.0, 1.5, 2.0], (0.0, 1.0, 3.0))
 
 
-def test_second_stage_lowers_the_mismatch_and_keeps_the_population(growing):
-    result = fit(growing, steps=100, rollout_steps=20)
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+def test_second_stage_lowers_the_mismatch_and_keeps_the_population(growing, trace):
+    result = fit(growing, steps=100, rollout_steps=20, trace=trace)
     quality = result.quality
     assert quality["density_error"] < 0.9 * quality["density_error_before_rollout"]
     assert len(result.history["loss"]) == 100
