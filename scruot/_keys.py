@@ -62,6 +62,11 @@ class Slots:
         return f"{self.key}_evaluation"
 
     @property
+    def diagnosis(self) -> str:
+        """``uns`` slot of :func:`scruot.tl.diagnose`."""
+        return f"{self.key}_diagnosis"
+
+    @property
     def holdout(self) -> str:
         """``obs`` column: cells that the fit did not see."""
         return f"{self.key}_holdout"

@@ -242,6 +242,7 @@ def write_fit(
         adata.obs[name] = column
     adata.uns[slots.uns] = record
     adata.uns.pop(slots.evaluation, None)
+    adata.uns.pop(slots.diagnosis, None)
 
 
 def _drop_gene_velocity(adata: AnnData, record: Any) -> None:

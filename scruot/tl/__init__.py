@@ -4,6 +4,7 @@ from scruot.tl._apply_dynamics import apply_dynamics
 from scruot.tl._calibrate_transport import calibrate_transport
 from scruot.tl._cross_validate import cross_validate
 from scruot.tl._descent import ancestors, descendants
+from scruot.tl._diagnose import diagnose
 from scruot.tl._driver_genes import driver_genes
 from scruot.tl._evaluate import evaluate
 from scruot.tl._fate_probabilities import fate_probabilities
@@ -33,6 +34,7 @@ __all__ = [
     "calibrate_transport",
     "cross_validate",
     "descendants",
+    "diagnose",
     "driver_genes",
     "evaluate",
     "fate_probabilities",
