@@ -13,4 +13,5 @@ sr.tl.fit_dynamics(
 )
 sr.tl.fate_probabilities(adata, "cell_type")
 sr.tl.diagnose(adata, groupby="cell_type", compute=True)
-sr.pl.diagnose(adata, save=HERE / "diagnosis.png")
+axes = sr.pl.diagnose(adata, show=False)
+axes.figure.savefig(HERE / "diagnosis.png", metadata={"Software": None}, dpi=120)

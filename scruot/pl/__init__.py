@@ -1,11 +1,8 @@
 """Pictures of fits and transports: they take axes, return axes and compute nothing new."""
 
-<<<<<<< Updated upstream
+from scruot.pl._diagnose import diagnose
 from scruot.pl._displacement import displacement
 from scruot.pl._displacement_genes import displacement_genes
-=======
-from scruot.pl._diagnose import diagnose
->>>>>>> Stashed changes
 from scruot.pl._fit_quality import fit_quality
 from scruot.pl._gene_trends import gene_trends
 from scruot.pl._growth import growth
@@ -26,12 +23,9 @@ from scruot.pl._velocity_stream import velocity_stream
 __all__ = [
     "ancestors",
     "descendants",
-<<<<<<< Updated upstream
+    "diagnose",
     "displacement",
     "displacement_genes",
-=======
-    "diagnose",
->>>>>>> Stashed changes
     "fit_quality",
     "gene_trends",
     "growth",
