@@ -7,7 +7,7 @@ loaded: the output is a copy of the input file in which the changed slots are re
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,22 @@ def read(path: Path, *, use_rep: str | None = None) -> Cells:
         return _read(path, file, use_rep)
 
 
-def read_fitted(path: Path, key: str | None) -> Cells:
-    """Read what :func:`read` reads of a file that holds a fit, in the fit's representation."""
+def read_fitted(path: Path, key: str | None, *, genes: Collection[str] = ()) -> Cells:
+    """Read what :func:`read` reads of a file that holds a fit, in the fit's representation.
+
+    Parameters
+    ----------
+    path
+        The file.
+    key
+        ``key_added`` of the fit.
+    genes
+        What else is needed: of ``"X"``, ``"layers"``, ``"varm"``.
+    """
     with _opened(path) as file:
         name = f"uns/{slots(key).uns}/representation/use_rep"
         use_rep = str(read_elem(file[name])) if name in file else None
-        return _read(path, file, use_rep)
+        return _read(path, file, use_rep, genes)
 
 
 def _opened(path: Path) -> h5py.File:
@@ -114,7 +124,7 @@ def _opened(path: Path) -> h5py.File:
         raise OSError(msg) from error
 
 
-def _read(path: Path, file: h5py.File, use_rep: str | None) -> Cells:
+def _read(path: Path, file: h5py.File, use_rep: str | None, genes: Collection[str] = ()) -> Cells:
     if not isinstance(file.get("obs"), h5py.Group):
         what = (
             "its obs is in the format of anndata before 0.7" if "obs" in file else "it has no obs"
@@ -123,8 +133,9 @@ def _read(path: Path, file: h5py.File, use_rep: str | None) -> Cells:
         raise ValueError(msg)
     try:
         parts = {k: read_elem(file[k]) if k in file else {} for k in ("obs", "obsm", "uns")}
-        if use_rep == "X" and "X" in file:
-            parts |= {"X": read_elem(file["X"]), "var": read_elem(file["var"])}
+        more = {*genes, *(["X"] if use_rep == "X" and "X" in file else [])}
+        if more:
+            parts |= {k: read_elem(file[k]) for k in sorted(more | {"var"}) if k in file}
     except (OSError, RuntimeError) as error:
         msg = f"Cannot read {path}: {error}. The file is damaged."
         raise OSError(msg) from error

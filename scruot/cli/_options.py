@@ -125,6 +125,28 @@ def parse_times(text: str | None) -> list[float] | None:
     return times
 
 
+def parse_changes(changes: list[str] | None) -> dict[str, float] | None:
+    """Return ``GENE=CHANGE`` as a mapping from genes to numbers.
+
+    Raises
+    ------
+    typer.BadParameter
+        For anything else.
+    """
+    found: dict[str, float] = {}
+    for text in changes or ():
+        gene, _, number = text.rpartition("=")
+        try:
+            change = float(number)
+        except ValueError:
+            change = math.nan
+        if not gene or not math.isfinite(change):
+            msg = f"found {text!r}; expected a gene and a number, e.g. Gata1=+1."
+            raise typer.BadParameter(msg, param_hint="'--perturb'")
+        found[gene] = change
+    return found or None
+
+
 def show_progress(quiet: bool) -> bool:  # noqa: FBT001 - the flag is the command's own
     """Return whether to show bars: not in a file of logs."""
     return not quiet and sys.stderr.isatty()

@@ -15,7 +15,7 @@ import typer
 from anndata import AnnData
 
 from scruot import pl, tl
-from scruot._keys import basis_name, embedding_key, slots
+from scruot._keys import FATE, basis_name, embedding_key, slots
 from scruot._messages import unknown
 from scruot.cli._files import check_folder, replacing
 from scruot.cli._group import one_line, silence
@@ -47,6 +47,7 @@ class Subject:
     key: str | None = None
     basis: str | None = None
     random_state: int = 0
+    groupby: str | None = None
 
 
 def plot(
@@ -63,6 +64,12 @@ def plot(
         str | None,
         typer.Option(help="Embedding to draw in, e.g. umap; the fitted representation by default."),
     ] = None,
+    groupby: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Groups in obs: colour trajectories by fate, follow their mass."
+        ),
+    ] = None,
     file_format: Annotated[Format, typer.Option("--format", help="Of the files.")] = Format.png,
     key: Key = None,
     random_state: Seed = 0,
@@ -70,8 +77,9 @@ def plot(
 ) -> None:
     """Draw a fit: velocity_stream, velocity, growth, potential, landscape, mass, fit_quality, ...
 
-    The others are loss and trajectories. mass and fit_quality need a file with an evaluation,
-    and potential a method that learns one; without it they are left out.
+    The others are loss, trajectories, lineage_mass, perturbation and gene_trends. mass and
+    fit_quality need a file with an evaluation, potential a method that learns one, lineage_mass
+    --groupby or a stored table, the last two a stored table; without it they are left out.
     """
     silence(quiet)
     for kind in kinds or ():
@@ -81,7 +89,7 @@ def plot(
     # without a fit there is one thing to say, not one for each kind
     read_record(cells.adata, key)
     check_folder(output)
-    subject = Subject(cells.adata, key, basis, random_state)
+    subject = Subject(cells.adata, key, basis, random_state, groupby)
     for file in draw(subject, output, kinds=kinds, suffix=file_format.value):
         typer.echo(file)
 
@@ -166,9 +174,34 @@ def _trajectories(subject: Subject, options: dict[str, Any]) -> None:
         subject.adata,
         key=subject.key,
         n_cells=_N_TRAJECTORIES,
+        groupby=subject.groupby,
         random_state=subject.random_state,
     )
-    pl.trajectories(subject.adata, simulated, basis=subject.basis, **options)
+    color = "time" if subject.groupby is None else FATE
+    pl.trajectories(subject.adata, simulated, basis=subject.basis, color=color, **options)
+
+
+def _lineage_mass(subject: Subject, options: dict[str, Any]) -> None:
+    adata = subject.adata
+    if subject.groupby is not None:
+        # drawn on a copy: pictures leave the cells as they are
+        adata = adata.copy()
+        tl.lineage_mass(
+            adata,
+            subject.groupby,
+            key=subject.key,
+            key_added=subject.key,
+            random_state=subject.random_state,
+        )
+    pl.lineage_mass(adata, **options)
+
+
+def _perturbation(subject: Subject, options: dict[str, Any]) -> None:
+    pl.perturbation(subject.adata, **options)
+
+
+def _gene_trends(subject: Subject, options: dict[str, Any]) -> None:
+    pl.gene_trends(subject.adata, **options)
 
 
 _KINDS: dict[str, Callable[[Subject, dict[str, Any]], None]] = {
@@ -181,6 +214,9 @@ _KINDS: dict[str, Callable[[Subject, dict[str, Any]], None]] = {
     "fit_quality": _fit_quality,
     "loss": _loss,
     "trajectories": _trajectories,
+    "lineage_mass": _lineage_mass,
+    "perturbation": _perturbation,
+    "gene_trends": _gene_trends,
 }
 
 

@@ -13,7 +13,7 @@ from scruot import tl
 from scruot.cli._files import check_file, replacing
 from scruot.cli._group import silence
 from scruot.cli._h5ad import read_fitted
-from scruot.cli._options import Device, Input, Key, Quiet, Seed, parse_times
+from scruot.cli._options import Device, Input, Key, Quiet, Seed, parse_changes, parse_times
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,18 @@ def simulate(
         bool | None,
         typer.Option("--stochastic/--deterministic", help="By default as the method is."),
     ] = None,
+    groupby: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Groups in obs: give simulated cells theirs."),
+    ] = None,
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GENE=CHANGE", help="Change start cells first; may be repeated."),
+    ] = None,
+    genes: Annotated[
+        str | None, typer.Option(metavar="G,G,...", help="Give the expression of these genes.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer with the genes; X by default.")] = None,
     step: Annotated[
         float | None, typer.Option(help="Step of the integration, in your unit of time.")
     ] = None,
@@ -64,11 +76,16 @@ def simulate(
     """Carry cells of a fitted file through time, and write where they come to."""
     silence(quiet)
     moments = parse_times(times)
+    changes = parse_changes(perturb)
+    wanted = None if genes is None else [name.strip() for name in genes.split(",")]
     check_file(output)
     if path.exists() and output.exists() and path.samefile(output):
         msg = f"The simulation would replace the fitted file {path}; give another name with -o."
         raise ValueError(msg)
-    cells = read_fitted(path, key)
+    needed = {"varm"} if changes or wanted else set()
+    if wanted:
+        needed |= {"X", "layers"} if layer else {"X"}
+    cells = read_fitted(path, key, genes=needed)
     simulated = tl.simulate(
         cells.adata,
         moments,
@@ -77,6 +94,10 @@ def simulate(
         n_cells=n_cells,
         stochastic=stochastic,
         direction=direction.value,
+        groupby=groupby,
+        perturb=changes,
+        genes=wanted,
+        layer=layer,
         step=step,
         random_state=random_state,
         device=device,
