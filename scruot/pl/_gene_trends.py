@@ -93,10 +93,16 @@ def gene_trends(
         for name in shown:
             _draw(panel, of_gene[of_gene["lineage"].astype(str) == name], colors[name])
         first = title is not None and panel is axes[0]
-        dress_plot(panel, str(stored["time"]), "expression", f"{title}\n{gene}" if first else gene)
+        name = f"{title}\n{gene}" if first else gene
+        dress_plot(panel, _time_label(str(stored["time"])), "expression", name)
     if shown != ["all"]:
         _explain(axes, {name: colors[name] for name in shown}, given=ax is not None)
     return finish(axes, given=ax is not None, show=show, save=save)
+
+
+def _time_label(time: str) -> str:
+    """Return a name that fits under a panel."""
+    return "pseudotime" if time.endswith("pseudotime") else shortened(time)
 
 
 def _chosen(what: str, asked: Sequence[str] | None, column: pd.Series) -> list[str]:
