@@ -43,6 +43,7 @@ exclude_patterns = [
     "_build",
     "_benchmarks.md",
     "_dynamics.md",
+    "_fates.md",
     "generated/command_line.md",
     "generated/methods_table.md",
     "**.ipynb_checkpoints",

@@ -254,6 +254,11 @@ class FateSlots:
         return f"{self._prefix}fate_probabilities_se"
 
     @property
+    def calibration(self) -> str:
+        """``uns`` entry of :func:`scruot.tl.fate_calibration`."""
+        return f"{self._prefix}fate_calibration"
+
+    @property
     def fate(self) -> str:
         """``obs`` column: the most probable fate."""
         return f"{self._prefix}fate"

@@ -9,6 +9,7 @@ import typer
 from scruot import __version__
 from scruot.cli._demo import demo
 from scruot.cli._evaluate import evaluate
+from scruot.cli._fates import fates
 from scruot.cli._fit import fit
 from scruot.cli._genes import genes
 from scruot.cli._group import Group
@@ -58,6 +59,7 @@ app.command()(fit)
 app.command()(evaluate)
 app.command()(simulate)
 app.command()(transport)
+app.command()(fates)
 app.command()(genes)
 app.command()(plot)
 app.command()(methods)

@@ -119,6 +119,7 @@ def write_fates(
         else:
             adata.uns.pop(key, None)
     adata.uns[slots.uns] = dict(found.record)
+    adata.uns.pop(slots.calibration, None)
 
 
 def group_colors(

@@ -3,6 +3,10 @@
 from scruot.pl._diagnose import diagnose
 from scruot.pl._displacement import displacement
 from scruot.pl._displacement_genes import displacement_genes
+from scruot.pl._fate_bars import fate_bars
+from scruot.pl._fate_calibration import fate_calibration
+from scruot.pl._fate_map import fate_map
+from scruot.pl._fate_probabilities import fate_probabilities
 from scruot.pl._fit_quality import fit_quality
 from scruot.pl._gene_trends import gene_trends
 from scruot.pl._growth import growth
@@ -26,6 +30,10 @@ __all__ = [
     "diagnose",
     "displacement",
     "displacement_genes",
+    "fate_bars",
+    "fate_calibration",
+    "fate_map",
+    "fate_probabilities",
     "fit_quality",
     "gene_trends",
     "growth",

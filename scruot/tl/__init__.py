@@ -7,6 +7,7 @@ from scruot.tl._descent import ancestors, descendants
 from scruot.tl._diagnose import diagnose
 from scruot.tl._driver_genes import driver_genes
 from scruot.tl._evaluate import evaluate
+from scruot.tl._fate_calibration import fate_calibration
 from scruot.tl._fate_probabilities import fate_probabilities
 from scruot.tl._fit_dynamics import fit_dynamics
 from scruot.tl._gene_trends import gene_trends
@@ -37,6 +38,7 @@ __all__ = [
     "diagnose",
     "driver_genes",
     "evaluate",
+    "fate_calibration",
     "fate_probabilities",
     "fit_dynamics",
     "gene_trends",

@@ -55,11 +55,14 @@ class Carried:
         What the automatic rule found.
     errors
         Standard errors of the shares from finite simulations, where there were any.
+    reference
+        What couplings of the same model say, beside simulations.
     """
 
     mass: NDArray[np.float64]
     settings: AutoSettings | None
     errors: NDArray[np.float64] | None = None
+    reference: NDArray[np.float64] | None = None
 
 
 def members(cells: FateCells, metric: torch.Tensor | None) -> NDArray[np.float64]:
@@ -192,4 +195,5 @@ def by_simulation(
         mass[here] = left * carried
         mass[here, :-1] += shares[here]
         errors[here] = left * error
-    return Carried(mass, settings, errors)
+    coupled = by_flow(cells, model, random_state=random_state)
+    return Carried(mass, settings, errors, coupled.mass)

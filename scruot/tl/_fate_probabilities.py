@@ -12,7 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from scruot._keys import FateSlots, fate_slots, slots
+from scruot._keys import FateSlots, fate_slots, slots, transport_slots
 from scruot._messages import unknown
 from scruot.dynamics.model import Dynamics
 from scruot.fates import Wrapper, shares
@@ -21,7 +21,7 @@ from scruot.io.mass import Mass
 from scruot.io.store import check_writable, plain, writable
 from scruot.tl import _fate_carry as carry
 from scruot.tl._checks import whole
-from scruot.tl._fate_sources import coupled_cells, refuse
+from scruot.tl._fate_sources import REP, TIME, coupled_cells, refuse
 from scruot.tl._fate_states import NamedStates, States, read_states
 from scruot.tl._fate_trust import quality, warn
 from scruot.tl._fitted import read_fitted
@@ -41,7 +41,7 @@ def fate_probabilities(
     key: str | None = None,
     none: bool = False,
     n_simulations: int = 100,
-    stochastic: bool | None = None,
+    stochastic: bool = False,
     time_key: str | None = None,
     use_rep: str | None = None,
     n_dims: int | None = None,
@@ -58,13 +58,15 @@ def fate_probabilities(
     fate is the share of its descendants, by mass, that ends there; a cell in a terminal state has
     that fate with certainty, and once in it descendants stay. What carries the cells:
 
-    * ``source="dynamics"``, a model with noise: ``n_simulations`` weighted simulations of each
-      cell. Where they end is decided by a vote of nearest cells that is calibrated on cells left
-      out (:class:`scruot.fates.StateClassifier`) and may say "none of these".
-    * ``source="dynamics"``, a deterministic model: a flow sends each cell to one point, which would
-      make every fate certain. So it is followed over one interval at a time, and where cells
-      arrive they are coupled with the cells observed there, with the noise of the automatic rule
+    * ``source="dynamics"``: a flow sends each cell to one point, which would make every fate
+      certain. So the model is followed over one interval at a time, and where cells arrive they are
+      coupled with the cells observed there, with the noise of the automatic rule
       (:func:`scruot.fates.flow_plan`). Fates are read from the chain of these couplings.
+    * ``source="dynamics"`` with ``stochastic=True``, for a model with noise: ``n_simulations``
+      weighted simulations of each cell to the end. Where they end is decided by a vote of nearest
+      cells that is calibrated on cells left out (:class:`scruot.fates.StateClassifier`) and may say
+      "none of these". These fates are as calibrated as the noise of the model, which the snapshots
+      do not determine: a warning is logged where they are much more certain than the couplings.
     * ``source="transport"``: the chain of couplings of :func:`scruot.tl.transport`, or where there
       are none those of ``method="fate"``, the automatic rule.
 
@@ -89,10 +91,10 @@ def fate_probabilities(
         Whether to keep what ends in no terminal state as a last column, ``"none of these"``.
         Otherwise probabilities are shares among those descendants that end in one.
     n_simulations
-        Simulations of each cell with a model that has noise.
+        Simulations of each cell with ``stochastic=True``.
     stochastic
-        Whether to simulate with noise; by default as the model has it. ``False`` follows the
-        velocity, with the coupling of end points as for deterministic models.
+        Whether to simulate a model that has noise with it, to the end. By default cells are coupled
+        after every interval, which is better calibrated for every solver that was measured.
     time_key, use_rep, n_dims, mass
         As in :func:`scruot.tl.transport` (``"time"``, ``"X_pca"``, all, ``"counts"``); only with
         ``source="transport"`` where no transport is stored.
@@ -202,6 +204,7 @@ def fate_probabilities(
     record = {
         "names": np.asarray(cells.states.names, dtype=object),
         "source": source,
+        **_columns(adata, source, key, reading),
         "params": {k: plain(v) for k, v in params.items()},
         "resolved": {k: plain(v) for k, v in described_settings(found.settings).items()},
         "versions": package_versions(),
@@ -239,7 +242,7 @@ def _from_dynamics(
     key: str | None,
     device: str,
     *,
-    stochastic: bool | None,
+    stochastic: bool,
     n_simulations: int,
     random_state: int,
     bar: Wrapper,
@@ -255,7 +258,7 @@ def _from_dynamics(
         raise ValueError(msg)
     states = asked.read(adata, fitted.time, fitted.mass > 0)
     cells = carry.FateCells(fitted.x, fitted.time, fitted.mass, fitted.reference, states=states)
-    if model.stochastic if stochastic is None else stochastic:
+    if stochastic:
         return cells, lambda: carry.by_simulation(
             cells, model, n_simulations=n_simulations, random_state=random_state
         )
@@ -279,6 +282,21 @@ def _from_transport(
     )
 
     return cells, lambda: carry.by_coupling(cells, random_state=random_state, each=bar)
+
+
+def _columns(
+    adata: AnnData, source: str, key: str | None, reading: dict[str, Any]
+) -> dict[str, str]:
+    """Return the column of times and the representation, where there is one."""
+    if source == "dynamics":
+        record = adata.uns[slots(key).uns]
+        params = {**record["params"], "use_rep": record["representation"]["use_rep"]}
+    else:
+        stored = adata.uns.get(transport_slots(key).uns)
+        params = dict(reading) if stored is None else stored["params"]
+        if stored is None:
+            params = {"time_key": params["time_key"] or TIME, "use_rep": params["use_rep"] or REP}
+    return {k: str(params[k]) for k in ("time_key", "use_rep") if k in params}
 
 
 def _described(named: NamedStates) -> Any:

@@ -20,6 +20,8 @@ from scruot.transport import AutoSettings, Chain
 
 logger = logging.getLogger(__name__)
 
+TIME, REP = "time", "X_pca"  # what is read where nothing is named
+
 
 @dataclass(frozen=True, eq=False)
 class Coupled:
@@ -111,8 +113,8 @@ def coupled_cells(adata: AnnData, key: str | None, reading: dict[str, Any]) -> C
         )
         return _stored(adata, key)
     given = {
-        "time_key": reading["time_key"] or "time",
-        "use_rep": reading["use_rep"] or "X_pca",
+        "time_key": reading["time_key"] or TIME,
+        "use_rep": reading["use_rep"] or REP,
         "n_dims": reading["n_dims"],
         "mass": "counts" if reading["mass"] is None else reading["mass"],
     }

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scruot.fates import shares
 from scruot.tl._fate_carry import Carried, FateCells
 
 logger = logging.getLogger(__name__)
 
 _NO_PROGENITORS = 2.0  # spread of the narrowest snapshot over near distances
+_UNLIKE = 0.5  # of the variance of coupled fates that simulated ones miss
 _LOST = 0.2  # share of descendants that end in no state
 
 
@@ -26,6 +29,9 @@ def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
         Share of the descendants, over all cells, that end in no terminal state.
     ``without_fate``
         Number of cells without a fate.
+    ``agreement``
+        With ``stochastic=True``: one minus the Brier score of simulated against coupled fates over
+        that of the mean of these; 1 where both agree.
     """
     known = np.isfinite(found.mass).all(1) & (cells.mass > 0)
     total = cells.mass[known] @ found.mass[known]
@@ -35,7 +41,21 @@ def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
         else float(found.settings.spread_over_near),
         "none_share": float(total[-1] / total.sum()) if total.sum() > 0 else float("nan"),
         "without_fate": int((~known).sum()),
+        "agreement": _agreement(cells, found, known),
     }
+
+
+def _agreement(cells: FateCells, found: Carried, known: NDArray[np.bool_]) -> float:
+    """Return one minus the Brier score against coupled fates over that of their mean."""
+    if found.reference is None:
+        return float("nan")
+    # cells that are in a state agree trivially
+    rows = known & np.isfinite(found.reference).all(1) & (cells.states.codes < 0)
+    first, second = shares(found.mass[rows, :-1]), shares(found.reference[rows, :-1])
+    own = np.isfinite(first).all(1) & np.isfinite(second).all(1)
+    first, second = first[own], second[own]
+    spread = ((second - second.mean(0)) ** 2).sum()
+    return float(1 - ((first - second) ** 2).sum() / spread) if spread > 0 else float("nan")
 
 
 def warn(figures: Mapping[str, Any]) -> None:
@@ -49,6 +69,13 @@ def warn(figures: Mapping[str, Any]) -> None:
             "one kind.",
             ratio,
             _NO_PROGENITORS,
+        )
+    if figures["agreement"] < 1 - _UNLIKE:
+        logger.warning(
+            "Simulated fates depart from those of the couplings of the same model (agreement %.2f, "
+            "1 is perfect): its noise is not calibrated, and probabilities are too sure of "
+            "themselves. Leave out stochastic=True.",
+            figures["agreement"],
         )
     if figures["none_share"] > _LOST:
         logger.warning(

@@ -67,6 +67,7 @@ def toy(rng):
     adata.uns["gene_trends"] = trends_table()
     couple(adata)
     displace(adata)
+    decide(adata, rng)
     return adata
 
 
@@ -169,6 +170,37 @@ def trends_table():
         for lineage, slope in (("lower", -1.0), ("upper", 1.0))
     ]
     return {"table": pd.concat(curves, ignore_index=True), "groupby": "branch", "time": "time"}
+
+
+def decide(adata, rng):
+    """Write three fates, sure in the end, and how often they came true."""
+    branch, time = adata.obs["branch"].to_numpy(), adata.obs["time"].to_numpy()
+    end = np.where(branch == "lower", 0, np.where(adata.obsm["X_pca"][:, 2] > 0, 1, 2))
+    sure = (time / TIMES[-1])[:, None]
+    p = sure * np.eye(3)[end] + (1 - sure) / 3
+    p[:5] = np.nan
+    names = ["low", "high", "top"]
+    adata.obsm["fate_probabilities"] = pd.DataFrame(p, index=adata.obs_names, columns=names)
+    best = np.where(np.isnan(p).any(1), -1, end)
+    adata.obs["fate"] = pd.Categorical.from_codes(best, categories=names)
+    adata.uns["fates"] = {
+        "names": np.array(names, dtype=object),
+        "source": "transport",
+        "params": {},
+        "times": np.array([4.0]),
+        "use_rep": "X_pca",
+        "time_key": "time",
+    }
+    rows = [
+        (name, low, low + 0.25, low + 0.1, low + 0.1 + rng.normal(0, 0.02), 0.02, 40)
+        for name in names
+        for low in (0.0, 0.25, 0.5, 0.75)
+    ]
+    columns = ["fate", "low", "high", "predicted", "observed", "se", "n_cells"]
+    adata.uns["fate_calibration"] = {
+        "table": pd.DataFrame(rows, columns=columns),
+        "scores": {"skill": 0.8, "brier": 0.1, "calibration_error": 0.02, "r": 0.9},
+    }
 
 
 def couple(adata):

@@ -34,6 +34,10 @@ def plots(toy, simulation):
         "displacement_genes": partial(pl.displacement_genes, toy, "upper, 0 to 1"),
         "sparsity_path": partial(pl.sparsity_path, toy),
         "gene_trends": partial(pl.gene_trends, toy),
+        "fate_probabilities": partial(pl.fate_probabilities, toy),
+        "fate_map": partial(pl.fate_map, toy),
+        "fate_bars": partial(pl.fate_bars, toy),
+        "fate_calibration": partial(pl.fate_calibration, toy),
         "transport": partial(pl.transport, toy),
         "transition_table": partial(pl.transition_table, toy),
         "descendants": partial(pl.descendants, toy),
@@ -45,8 +49,10 @@ OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
 # what draws a table that a tool has left in uns
 OF_DISPLACEMENT = ["displacement", "displacement_genes"]
 OF_TABLES = ["gene_trends", "sparsity_path", "lineage_mass", "perturbation"]
-OF_FITS = sorted(set(pl.__all__) - set(OF_TRANSPORT) - set(OF_TABLES) - set(OF_DISPLACEMENT))
-N_AXES = {"fit_quality": 3, "ancestors": 3, "descendants": 3, "landscape": 3}
+OF_FATES = ["fate_bars", "fate_calibration", "fate_map", "fate_probabilities"]
+OF_FITS = sorted(set(pl.__all__) - {*OF_TRANSPORT, *OF_TABLES, *OF_DISPLACEMENT, *OF_FATES})
+OF_THREE = ("fit_quality", "ancestors", "descendants", "landscape", "fate_probabilities")
+N_AXES = dict.fromkeys(OF_THREE, 3)
 
 
 def dense(values):
@@ -135,7 +141,8 @@ def test_touches_neither_settings_nor_data(plots, name, toy):
     assert dict(mpl.rcParams) == before
     assert toy.obs.equals(obs)
     assert {k: set(v) for k, v in toy.uns.items()} == uns
-    assert all(np.array_equal(dense(toy.obsm[k]), dense(v)) for k, v in obsm.items())
+    same = (np.array_equal(dense(toy.obsm[k]), dense(v), equal_nan=True) for k, v in obsm.items())
+    assert all(same)
 
 
 @each

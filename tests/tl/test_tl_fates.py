@@ -10,6 +10,7 @@ import pytest
 import scruot
 from scruot._keys import fate_slots
 from scruot.io.fates import NONE
+from scruot.tl._fate_trust import warn
 
 ARGS = {"use_rep": "X_sim"}
 
@@ -260,3 +261,84 @@ def test_the_rule_is_also_a_method_of_transport(cells):
         scruot.tl.transport(cells, "fate", growth="growth_true", **ARGS)
     with pytest.raises(ValueError, match="does not use"):
         scruot.tl.transport(cells, "balanced", groupby="cell_type", **ARGS)
+
+
+def test_calibration_against_the_truth(cells):
+    run(cells)
+    table = scruot.tl.fate_calibration(cells, "fate_true")
+    assert table.attrs["skill"] > 0.6
+    assert table.attrs["calibration_error"] < 0.1
+    early = (cells.obs["time"] <= 1).to_numpy()
+    p, truth = cells.obsm["fate_probabilities"].to_numpy()[early], cells.obsm["fate_true"][early]
+    null = ((truth - truth.mean(0)) ** 2).sum()
+    part = scruot.tl.fate_calibration(cells, "fate_true", where=early)
+    assert part.attrs["skill"] == pytest.approx(1 - ((p - truth) ** 2).sum() / null)
+    assert (part.groupby("fate")["n_cells"].sum() == early.sum()).all()
+    # known of some cells, by name
+    names = np.array(["A", "B", "C"])[cells.obsm["fate_true"].argmax(1)]
+    cells.obs["seen"] = pd.Series(names, index=cells.obs_names).where(early)
+    seen = scruot.tl.fate_calibration(cells, "seen")
+    assert seen.groupby("fate")["n_cells"].sum().iloc[0] == early.sum()
+    cells.obs["odd"] = "D"
+    with pytest.raises(ValueError, match="no fates"):
+        scruot.tl.fate_calibration(cells, "odd")
+    with pytest.raises(KeyError, match="seen"):
+        scruot.tl.fate_calibration(cells, "sean")
+
+
+def test_simulated_fates_of_uncalibrated_noise_are_warned_of(data, caplog):
+    adata = data.copy()
+    mass = adata.uns.pop("mass")
+    scruot.tl.fit_dynamics(
+        adata, "sf2m", use_rep="X_sim", mass=mass, steps=60, sigma=0.02, progress=False
+    )
+    scruot.tl.fate_probabilities(adata, "cell_type", stochastic=True, n_simulations=10)
+    p = adata.obsm["fate_probabilities"]
+    # a cell all of whose simulations end far from all cells has no fate
+    known = p.notna().all(axis=1)
+    assert known.mean() > 0.95
+    np.testing.assert_allclose(p[known].sum(axis=1), 1.0)
+    figures = adata.uns["fates"]["quality"]
+    assert figures["agreement"] < 0.9
+    with caplog.at_level(logging.WARNING, logger="scruot"):
+        warn({**figures, "agreement": 0.6})
+    assert "not calibrated" not in caplog.text
+    with caplog.at_level(logging.WARNING, logger="scruot"):
+        warn({**figures, "agreement": 0.4})
+    assert "not calibrated" in caplog.text
+    again = scruot.tl.fate_probabilities(
+        adata, "cell_type", stochastic=True, n_simulations=10, copy=True
+    )
+    pd.testing.assert_frame_equal(again.obsm["fate_probabilities"], p)
+
+
+def test_noise_is_refused_for_a_model_without_it(fitted):
+    with pytest.raises(ValueError, match="deterministic"):
+        scruot.tl.fate_probabilities(fitted, "cell_type", stochastic=True)
+
+
+def test_populations_that_do_not_move_grow_as_they_do():
+    rng = np.random.default_rng(3)
+    time = np.repeat(np.arange(4.0), 150)
+    share = np.exp(0.5 * time) / (np.exp(0.5 * time) + 1)
+    kind = (rng.random(len(time)) > share).astype(int)
+    x = rng.standard_normal((len(time), 3)) + 8.0 * np.eye(3)[0] * kind[:, None]
+    adata = anndata.AnnData(
+        obs=pd.DataFrame(
+            {"time": time, "kind": np.array(["a", "b"])[kind]},
+            index=[f"c{i}" for i in range(len(time))],
+        ),
+        obsm={"X_pca": x.astype(np.float32)},
+    )
+    mass = {t: np.exp(0.5 * t) + 1 for t in range(4)}
+    scruot.tl.transport(adata, "fate", groupby="kind", mass=mass, progress=False)
+    before = (adata.obs["time"] < 3).to_numpy()
+    true = np.array([0.5, 0.0])[kind[before]]
+    growth = adata.obs["transport_growth"].to_numpy()[before]
+    # counts of 150 cells vary by chance, a tenth and more in each interval
+    assert np.sqrt(np.mean((growth - true) ** 2)) < 0.12
+    assert np.isfinite(adata.obs.loc[before, "transport_growth"]).all()
+    scruot.tl.fate_probabilities(adata, "kind", source="transport")
+    hit = (adata.obs["fate"].astype(str) == adata.obs["kind"]).mean()
+    # masses of a snapshot that chance has changed cross between them
+    assert hit > 0.9

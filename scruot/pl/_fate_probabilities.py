@@ -1,0 +1,127 @@
+"""Probabilities of fates on an embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from anndata import AnnData
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+
+from scruot._keys import basis_name
+from scruot.pl import _read
+from scruot.pl._figure import dress_embedding, figure_of, finish, font, panels, shortened
+from scruot.pl._read_fates import drawn_fates
+from scruot.pl._scatter import scatter_cells
+
+__all__ = ["fate_probabilities"]
+
+_WITHOUT = "lightgray"
+
+
+def fate_probabilities(
+    adata: AnnData,
+    basis: str | None = None,
+    *,
+    key: str | None = None,
+    fates: Sequence[str] | None = None,
+    components: tuple[int, int] = (1, 2),
+    cmap: str | Colormap | None = None,
+    n_columns: int | None = None,
+    size: float | None = None,
+    colorbar: bool = True,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Sequence[Axes] | Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+) -> list[Axes] | None:
+    """Draw the probability of each fate on an embedding, a panel for each.
+
+    Cells without a fate are grey.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`scruot.tl.fate_probabilities`.
+    basis
+        Where to draw: any embedding in ``obsm``. By default the representation of the fates.
+    key
+        ``key_added`` of the fates.
+    fates
+        Only draw these.
+    components
+        Which two dimensions of the basis to draw, counted from 1.
+    cmap
+        Sequential colour map, by default ``"viridis"``.
+    n_columns
+        Panels in a row.
+    size
+        Area of a cell's dot in points squared.
+    colorbar
+        Whether to explain the colours.
+    title
+        Title of the figure.
+    figsize
+        Width and height in inches.
+    ax
+        As many axes as there are fates.
+    show
+        Whether to show the figure. By default it is shown unless `ax` or `save` is given.
+    save
+        File to write; the suffix names the format.
+
+    Returns
+    -------
+    The axes, or ``None`` when the figure was shown.
+
+    Raises
+    ------
+    KeyError
+        When there are no fates, or no such basis.
+    ValueError
+        For an unknown fate, or when `ax` has the wrong length.
+
+    Examples
+    --------
+    >>> import scruot
+    >>> adata = scruot.datasets.branching(300, 5, n_continue=32, random_state=0)
+    >>> scruot.tl.fate_probabilities(adata, "cell_type", source="transport", use_rep="X_sim")
+    >>> axes = scruot.pl.fate_probabilities(adata, show=False)
+    >>> [ax.get_title() for ax in axes]
+    ['A', 'B', 'C']
+    """
+    stored = drawn_fates(adata, key, None if fates is None else list(fates))
+    if basis is None and stored.use_rep is None:
+        options = [basis_name(name) for name in adata.obsm if name.startswith("X_")]
+        msg = f"Found basis=None for fates without a representation; name one of {options}."
+        raise ValueError(msg)
+    name, coordinates = _read.positions(adata, stored.use_rep or "", basis)
+    position = _read.pick(coordinates, components, name)
+    chosen = cmap if isinstance(cmap, Colormap) else colormaps[cmap or "viridis"]
+    mappable = ScalarMappable(Normalize(0, 1), chosen)
+    axes = panels(stored.table.shape[1], ax, figsize, n_columns)
+    known = stored.known
+    for one, fate in zip(axes, stored.table.columns, strict=True):
+        if (~known).any():
+            scatter_cells(one, position[~known], _WITHOUT, size=size, zorder=0.5)
+        values = stored.table[fate].to_numpy()[known]
+        scatter_cells(one, position[known], np.asarray(mappable.to_rgba(values)), size=size)
+        dress_embedding(one, name, components, shortened(str(fate)))
+        if ax is None:
+            one.label_outer()
+    figure = figure_of(axes[0])
+    if colorbar:
+        bar = figure.colorbar(mappable, ax=axes, fraction=0.03, pad=0.02, aspect=25, shrink=0.8)
+        bar.set_label("fate probability", fontsize=font("label"))
+        bar.ax.tick_params(labelsize=font("tick"))
+        bar.outline.set_visible(False)
+    if title is not None and ax is None:
+        figure.suptitle(title, fontsize=font("title"))
+    elif title is not None:
+        axes[0].set_title(f"{title}\n{axes[0].get_title()}", fontsize=font("title"))
+    return finish(axes, given=ax is not None, show=show, save=save)

@@ -1,0 +1,39 @@
+"""``scruot fates``: the library's numbers, and one line for an error."""
+
+import anndata
+import numpy as np
+
+import scruot
+
+
+def test_fates_from_a_fit_and_from_couplings(scr, fitted, tmp_path):
+    out = tmp_path / "out.h5ad"
+    result = scr("fates", fitted, "lineage", "-o", out, "--device", "cpu", "--quiet")
+    assert result.code == 0, result.err
+    assert "transition" in result.out
+    found = anndata.read_h5ad(out)
+    expected = anndata.read_h5ad(fitted)
+    scruot.tl.fate_probabilities(expected, "lineage", device="cpu")
+    np.testing.assert_allclose(
+        found.obsm["fate_probabilities"], expected.obsm["fate_probabilities"]
+    )
+    options = ("--source", "transport", "--use-rep", "X_genes", "--key-added", "other", "--none")
+    result = scr("fates", out, "lineage", "-o", out, *options, "--quiet")
+    assert result.code == 0, result.err
+    found = anndata.read_h5ad(out)
+    assert found.obsm["other_fate_probabilities"].shape[1] == 3
+    assert "fate_probabilities" in found.obsm
+
+
+def test_an_error_is_one_line_and_nothing_is_written(scr, cells, tmp_path):
+    out = tmp_path / "out.h5ad"
+    for options, words in (
+        ((), "fit_dynamics"),
+        (("--source", "transport", "--use-rep", "X_genes", "--state", "none"), "no group"),
+        (("--source", "model"), "source"),
+    ):
+        result = scr("fates", cells, "lineage", "-o", out, *options)
+        assert result.code == 1
+        assert words in result.err
+        assert len(result.err.strip().splitlines()) == 1
+        assert not out.exists()
