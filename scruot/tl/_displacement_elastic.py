@@ -44,7 +44,7 @@ def elastic_maps(
     """
     maps, found, scores, p_values, strengths = [], [], [], [], []
     for k, pair in enumerate(pairs):
-        x, y = (_dense(m) for m in (pair.x, pair.y))
+        x, y = (dense_genes(m, params.method) for m in (pair.x, pair.y))
         scale = gene_scale(x)
         sparsity = sparsity_of(params, scale)
         if plans is not None:
@@ -81,11 +81,18 @@ def sparsity_of(params: MapParams, scale: float) -> Sparsity:
     )
 
 
-def _dense(genes: Any) -> Array:
+def dense_genes(genes: Any, method: str) -> Array:
+    """Return the genes as a dense array.
+
+    Raises
+    ------
+    ValueError
+        For more values than a method that needs all of them can hold.
+    """
     if genes.shape[0] * genes.shape[1] > _MOST_VALUES:
         msg = (
             f"Found {genes.shape[0]} cells x {genes.shape[1]} genes; expected at most "
-            f"{_MOST_VALUES:.0e} values with method='elastic': choose genes, or use 'local'."
+            f"{_MOST_VALUES:.0e} values with method={method!r}: choose genes, or use 'local'."
         )
         raise ValueError(msg)
     if sparse.issparse(genes):

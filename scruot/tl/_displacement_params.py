@@ -12,7 +12,8 @@ from scruot.displacement.penalties import PENALTIES
 from scruot.tl._checks import whole
 from scruot.tl._displacement_maps import MapParams
 
-METHODS = {"local": "stvs", "elastic": "l1"}  # with the penalty that each takes by default
+# with the penalty that each takes by default
+METHODS = {"local": "stvs", "elastic": "l1", "icnn": "smoothed_l0"}
 
 
 def make_params(
@@ -49,6 +50,9 @@ def make_params(
     if strength is not None:
         if method == "local":
             msg = "Found strength with method='local'; expected threshold or n_active for it."
+            raise ValueError(msg)
+        if method == "icnn" and n_active is not None:
+            msg = "Found strength and n_active with method='icnn'; expected one of the two."
             raise ValueError(msg)
         _positive("strength", strength)
     _positive("reg", reg)

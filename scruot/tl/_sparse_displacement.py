@@ -23,6 +23,7 @@ from scruot.io.representation import read_representation, require_variation
 from scruot.io.store import check_writable, writable
 from scruot.pp._expression import check_values, read_expression
 from scruot.tl._displacement_elastic import elastic_maps
+from scruot.tl._displacement_icnn import icnn_maps
 from scruot.tl._displacement_maps import MapParams, Maps, find_plans, local_maps, make_pairs
 from scruot.tl._displacement_pairs import (
     Comparison,
@@ -95,13 +96,17 @@ def sparse_displacement(
         ``"local"``: means of neighbourhoods, tested against random halves of the data.
         ``"elastic"``: the entropic map of a quadratic cost plus the penalty of displacements
         (:mod:`scruot.displacement.elastic`); for hundreds of genes at most, see Notes.
+        ``"icnn"``: convex networks trained as a saddle point
+        (:func:`scruot.displacement.icnn.fit_icnn`), the map of the paper; slower, and not better.
     penalty
         What shrinks displacements in units of their standard errors: ``"stvs"`` (the default),
         ``"l1"``, ``"smoothed_l0"`` (keeps what exceeds the threshold as it is), or ``"k_support"``
-        (needs ``n_active``). For ``"elastic"`` they are part of the cost, ``"l1"`` by default.
+        (needs ``n_active``). For ``"elastic"`` they are part of the cost, ``"l1"`` by default, for
+        ``"icnn"`` of the objective, ``"smoothed_l0"`` by default.
     n_active
         Wanted mean number of displaced genes per cell, among the called ones (``fdr=1`` calls all);
-        replaces ``threshold``, or ``strength``, which ``"elastic"`` finds by bisection.
+        replaces ``threshold``, or ``strength``, which ``"elastic"`` finds by bisection and
+        ``"icnn"`` by annealing (without ``n_active``: to a trade-off with the distance).
     fdr
         False discovery rate at which genes are called, over all comparisons together.
     threshold
@@ -111,6 +116,7 @@ def sparse_displacement(
     strength
         With ``"elastic"``: strength of the penalty, in units of the median standard deviation of
         the genes (of its square for ``"smoothed_l0"``, a number for ``"k_support"``); 3 by default.
+        With ``"icnn"``: weight of the penalty, beside distances in the same unit.
     reg, tau
         Entropic regularisation and price of mass that is left out, of computed couplings, in
         units of the mean squared distance. A smaller ``tau`` keeps groups that grow apart, at the
@@ -218,7 +224,7 @@ def sparse_displacement(
     plans: list[csr_matrix] | None = None
     if origin == "transport":
         plans = stored_plans(adata, coupling_key, pairs)
-    elif method == "local" or origin == "dynamics":
+    elif method != "elastic" or origin == "dynamics":
         plans = find_plans(clouds, params)
     codes = [
         np.zeros(len(p.source), dtype=np.intp) if groups is None else groups.codes[p.source]
@@ -226,6 +232,8 @@ def sparse_displacement(
     ]
     if plans is not None and method == "local":
         maps = local_maps(clouds, plans, codes, params)
+    elif plans is not None and method == "icnn":
+        maps = icnn_maps(clouds, plans, codes, params, device)
     else:
         maps = elastic_maps(clouds, plans, codes, params)
     record = genes_record(

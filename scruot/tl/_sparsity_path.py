@@ -22,6 +22,7 @@ from scruot.metrics import w1
 from scruot.tl._checks import whole
 from scruot.tl._clouds import subset
 from scruot.tl._displacement_elastic import sparsity_of
+from scruot.tl._displacement_icnn import fit_of
 from scruot.tl._displacement_maps import MapParams, find_plans, make_pairs
 from scruot.tl._displacement_pairs import comparisons
 from scruot.tl._displacement_params import make_params
@@ -29,6 +30,7 @@ from scruot.tl._sparse_displacement import read_genes_matrix, read_masses
 
 _STRENGTHS = {
     "elastic": (0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0),
+    "icnn": (0.03, 0.1, 0.3, 1.0, 3.0),
     "local": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
 }
 
@@ -60,7 +62,8 @@ def sparsity_path(
     adata
         Cells of two times or conditions, as for :func:`scruot.tl.sparse_displacement`.
     strengths
-        Strengths of the penalty of ``"elastic"``, or thresholds of ``"local"``, as there.
+        Strengths of the penalty of ``"elastic"`` and ``"icnn"`` (one fit each), or thresholds of
+        ``"local"``, as there.
     source, target
         Two values of ``obs[time_key]``.
     time_key, use_rep, mass, method, penalty, reg, tau, layer
@@ -157,7 +160,7 @@ def _follow(pair: Pair, params: MapParams, tried: list[float], n_cells: int) -> 
     order = rng.permutation(there)
     half = len(order) // 2
     floor = w1(y[order[:half]], y[order[half:]], pair.b[order[:half]], pair.b[order[half:]])
-    plan = find_plans([pair], params)[0] if params.method == "local" else None
+    plan = None if params.method == "elastic" else find_plans([pair], params)[0]
     found = []
     for strength in tried:
         moved, mass = _mapped(pair, x, y, plan, replace(params, strength=strength))
@@ -192,6 +195,8 @@ def _mapped(
             threshold=params.strength or 0.0,
         )
         return moved.toarray(), mass
+    if params.method == "icnn":
+        return fit_of(x, y, plan, params, "cpu").displacement(x), row_mass(plan)
     sparsity = sparsity_of(params, gene_scale(x))
     plan = elastic_plan(x, y, pair.a, pair.b, sparsity, reg=params.reg, tau=params.tau)
     return elastic_displacement(x, y, plan, sparsity), row_mass(plan)

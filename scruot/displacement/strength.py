@@ -1,0 +1,233 @@
+"""How strong the penalty is: fixed, annealed to a trade-off, or as weak as a constraint allows."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from scruot.displacement.saddle import Game
+
+__all__ = ["PathPoint", "Schedule", "adapt", "make_schedule"]
+
+logger = logging.getLogger(__name__)
+
+# Factor by which the strength grows while too many genes are displaced, and how often at most.
+_RAISE = 1.5
+_RAISES = 20
+# Steps shrink as the strength grows: at a constant size, their jitter alone displaces genes.
+_SLOWER = 0.8
+# In how many parts the second half of the first rounds slows down.
+_SHRINKS = 6
+# Smallest relative change that is proposed.
+_LEAST = 0.01
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """One strength that was tried.
+
+    Attributes
+    ----------
+    strength
+        Weight of the penalty.
+    n_active
+        Displaced genes per source cell, on average.
+    error
+        Sliced Wasserstein distance to the target, relative to that of unmoved cells.
+    penalty
+        Mean penalty of a cell.
+    accepted
+        Whether the search went on from here.
+    """
+
+    strength: float
+    n_active: float
+    error: float
+    penalty: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What to adapt the strength to, and for how long.
+
+    Attributes
+    ----------
+    kind
+        ``"fixed"``, ``"constraint"`` or ``"tradeoff"``.
+    value
+        Wanted number of displaced genes, or weight of sparsity.
+    rounds, block
+        Rounds at the first strength, and at every further one.
+    trials
+        Proposals of the annealing.
+    """
+
+    kind: Literal["fixed", "constraint", "tradeoff"]
+    value: float
+    rounds: int
+    block: int
+    trials: int
+
+
+def make_schedule(
+    *,
+    strength: float | None,
+    n_active: float | None,
+    tradeoff: float | None,
+    rounds: int,
+    block: int,
+    trials: int,
+) -> Schedule:
+    """Return the schedule; without any wish, a trade-off of one half.
+
+    Raises
+    ------
+    ValueError
+        For more than one wish, or numbers out of range.
+    """
+    wishes = {"strength": strength, "n_active": n_active, "tradeoff": tradeoff}
+    given = {name: value for name, value in wishes.items() if value is not None}
+    if len(given) > 1:
+        msg = f"Found {' and '.join(given)}; expected one of strength, n_active and tradeoff."
+        raise ValueError(msg)
+    for name, least in (("rounds", 1), ("block", 1), ("trials", 0)):
+        number: Any = {"rounds": rounds, "block": block, "trials": trials}[name]
+        if not isinstance(number, int) or number < least:
+            msg = f"Found {name}={number!r}; expected a whole number >= {least}."
+            raise ValueError(msg)
+    for name, wish in given.items():
+        ends = (0.0, 1.0) if name == "tradeoff" else (0.0, math.inf)
+        if not (math.isfinite(wish) and ends[0] <= wish <= ends[1]):
+            msg = (
+                f"Found {name}={wish!r}; expected a finite number from {ends[0]:g} to {ends[1]:g}."
+            )
+            raise ValueError(msg)
+    if strength is not None:
+        return Schedule("fixed", strength, rounds, block, 0)
+    if n_active is not None:
+        return Schedule("constraint", n_active, rounds, block, trials)
+    return Schedule("tradeoff", 0.5 if tradeoff is None else tradeoff, rounds, block, trials)
+
+
+def adapt(
+    game: Game, schedule: Schedule, first: float, *, inner: int, batch: int, progress: bool
+) -> list[PathPoint]:
+    """Train, adapt the strength, and leave the best weights in the game.
+
+    Returns
+    -------
+    Every strength that was tried, in order; the last one is that of the weights that are left.
+    """
+    search = _Search(game, inner, batch, progress)
+    search.settle(first, schedule.rounds)
+    search.keep()
+    if schedule.kind == "constraint":
+        _constrain(search, schedule)
+    elif schedule.kind == "tradeoff":
+        _trade(search, schedule)
+    return search.path
+
+
+class _Search:
+    """Trains at strengths, and remembers where to go back to."""
+
+    def __init__(self, game: Game, inner: int, batch: int, progress: bool) -> None:  # noqa: FBT001
+        self.game, self.inner, self.batch, self.progress = game, inner, batch, progress
+        self.path: list[PathPoint] = []
+        self.now: PathPoint
+        self.rng = np.random.default_rng(game.random_state)
+
+    def play(self, strength: float, rounds: int) -> PathPoint:
+        self.game.train(strength, rounds, inner=self.inner, batch=self.batch)
+        count, error, penalty = self.game.measure()
+        self.tried = PathPoint(strength, count, error, penalty, accepted=True)
+        if self.progress:
+            logger.info(
+                "strength %.3g: %.1f displaced genes a cell, error %.3f", strength, count, error
+            )
+        return self.tried
+
+    def settle(self, strength: float, rounds: int) -> None:
+        """Play the first rounds, the second half of them with steps that shrink."""
+        half = rounds // 2
+        self.game.train(strength, half, inner=self.inner, batch=self.batch)
+        parts = np.diff(np.linspace(half, rounds, _SHRINKS + 1).astype(int))
+        for part in parts[:-1]:
+            self.game.slow(_SLOWER)
+            self.game.train(strength, int(part), inner=self.inner, batch=self.batch)
+        self.play(strength, int(parts[-1]))
+
+    def keep(self) -> None:
+        """Go on from what was tried last."""
+        self.now, self.saved = self.tried, self.game.state()
+        self.path.append(self.now)
+
+    def back(self) -> None:
+        """Go back to what was kept last: weights, optimisers and strength."""
+        point = self.tried
+        self.path.append(
+            PathPoint(point.strength, point.n_active, point.error, point.penalty, accepted=False)
+        )
+        self.game.restore(self.saved)
+
+    def finish(self, point: PathPoint, state: dict[str, Any]) -> None:
+        """Leave some weights in the game, and their point at the path's end."""
+        self.game.restore(state)
+        self.path.append(point)
+
+
+def _constrain(search: _Search, schedule: Schedule) -> None:
+    """Raise the strength until the constraint holds, then lower it as far as it goes on holding."""
+    limit = schedule.value
+    for _ in range(_RAISES):
+        if search.now.n_active <= limit:
+            break
+        search.game.slow(_SLOWER)
+        search.play(_RAISE * search.now.strength, schedule.block)
+        search.keep()
+    best, state = search.now, search.saved
+    for k in range(schedule.trials):
+        if search.now.n_active > limit:
+            break
+        reach = _reach(0.95**k)
+        proposed = search.now.strength * (1 - search.rng.uniform(0, reach))
+        if search.play(proposed, schedule.block).n_active <= limit:
+            search.keep()
+            if search.now.error < best.error:
+                best, state = search.now, search.saved
+        else:
+            search.back()
+    search.finish(best, state)
+
+
+def _trade(search: _Search, schedule: Schedule) -> None:
+    """Anneal the strength to a weighted sum of penalty and error, each relative to the first."""
+    start = search.now
+    weight = schedule.value
+
+    def gain(point: PathPoint) -> float:
+        sparsity = point.penalty / max(start.penalty, 1e-30)
+        return -weight * sparsity - (1 - weight) * point.error / max(start.error, 1e-30)
+
+    best, state = search.now, search.saved
+    for k in range(schedule.trials):
+        temperature = 0.95**k
+        reach = _reach(temperature)
+        proposed = search.now.strength * (1 + search.rng.uniform(-reach, reach))
+        better = gain(search.play(proposed, schedule.block)) - gain(search.now)
+        if better > 0 or search.rng.uniform() < math.exp(better / (0.1 * temperature)):
+            search.keep()
+            if gain(search.now) > gain(best):
+                best, state = search.now, search.saved
+        else:
+            search.back()
+    search.finish(best, state)
+
+
+def _reach(temperature: float) -> float:
+    return max(_LEAST, math.exp(-3 * (1 - temperature)))
