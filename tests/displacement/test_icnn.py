@@ -101,20 +101,20 @@ def test_same_seed_same_map_and_no_global_randomness(rng):
     assert not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("wish", [{"n_active": 3}, {"tradeoff": 0.5}])
+@pytest.mark.parametrize("wish", [{"n_active": 5}, {"tradeoff": 0.5}])
 def test_path_ends_with_the_weights_that_are_left(rng, wish):
     source = rng.normal(size=(80, 8))
     target = rng.normal(size=(80, 8)) + np.array([2, 1, 0.5, 0.2, 0, 0, 0, 0])
     game = Game(source, target, None, None, device=CPU, random_state=0)
     game.start(Sparsity("smoothed_l0").value, 0.1, width=16, depth=2, learning_rate=3e-3)
     asked = {"strength": None, "n_active": None, "tradeoff": None} | wish
-    schedule = make_schedule(**asked, rounds=10, block=5, trials=4)
+    schedule = make_schedule(**asked, rounds=10, block=20, trials=4)
     path = adapt(game, schedule, 0.1, inner=3, batch=32, progress=False)
     end = path[-1]
     assert game.measure() == (end.n_active, end.error, end.penalty)
     kept = [point for point in path if point.accepted]
     if "n_active" in wish:
-        met = [point for point in kept if point.n_active <= 3]
+        met = [point for point in kept if point.n_active <= 5]
         assert end.error == min(point.error for point in met)
     game.train(0.1, 3, inner=3, batch=32)
     assert game.measure() != (end.n_active, end.error, end.penalty)
