@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from scruot.fates import (
     Wrapper,
     absorb,
     flow_plan,
+    shares,
     simulated_fates,
 )
 from scruot.tl._fate_sources import Coupled
@@ -197,3 +199,21 @@ def by_simulation(
         errors[here] = left * error
     coupled = by_flow(cells, model, random_state=random_state)
     return Carried(mass, settings, errors, coupled.mass)
+
+
+def bootstrap_errors(
+    cells: FateCells, run: Callable[[FateCells], Carried], n_times: int, random_state: int
+) -> NDArray[np.float64]:
+    """Return the spread of the shares when cells get random weights, shape (n, F).
+
+    Weights are exponential, as in the Bayesian bootstrap (Rubin 1981); populations are kept.
+    """
+    rng = np.random.default_rng(random_state)
+    found = []
+    for _ in range(n_times):
+        mass = cells.mass * rng.exponential(size=len(cells.mass))
+        for t in cells.times:
+            here = cells.time == t
+            mass[here] *= cells.mass[here].sum() / mass[here].sum()
+        found.append(shares(run(replace(cells, mass=mass)).mass[:, :-1]))
+    return np.asarray(np.std(found, axis=0, ddof=min(1, n_times - 1)), dtype=np.float64)

@@ -342,3 +342,17 @@ def test_populations_that_do_not_move_grow_as_they_do():
     hit = (adata.obs["fate"].astype(str) == adata.obs["kind"]).mean()
     # masses of a snapshot that chance has changed cross between them
     assert hit > 0.9
+
+
+def test_standard_errors_tell_how_far_another_sample_would_be(cells):
+    p = run(cells, n_bootstrap=4, random_state=1).to_numpy()
+    error = cells.obsm["fate_probabilities_se"]
+    assert list(error.columns) == ["A", "B", "C"]
+    early = (cells.obs["time"] <= 1).to_numpy()
+    assert 0.005 < error[early].to_numpy().mean() < 0.1
+    # what is certain stays so
+    np.testing.assert_allclose(error[(cells.obs["time"] == 4).to_numpy()], 0.0, atol=1e-12)
+    mass = dict(zip(range(5), cells.uns["truth"]["population"]["size"], strict=True))
+    plain = run(cells, mass=mass)
+    np.testing.assert_array_equal(plain, p)
+    assert "fate_probabilities_se" not in cells.obsm
