@@ -31,6 +31,7 @@ __all__ = [
     "random_halves",
     "row_mass",
     "shrink",
+    "within_groups",
 ]
 
 Array = NDArray[np.float64]
@@ -109,6 +110,19 @@ def along_trajectory(
         n_neighbors=neighbourhood(len(pair.z), n_neighbors),
     )
     return replace(pair, near=near)
+
+
+def within_groups(pair: Pair, codes: NDArray[np.integer]) -> Pair:
+    """Return the cells with neighbours of their own group first; ``codes`` is ``(n,)``.
+
+    Groups lie so far apart that only one with fewer cells than a neighbourhood borrows from others.
+    """
+    near = pair.z if pair.near is None else pair.near
+    groups = np.unique(codes)
+    if len(groups) < 2:
+        return pair
+    apart = 2.0 * float(np.linalg.norm(np.ptp(near, axis=0)))
+    return replace(pair, near=np.concatenate([near, apart * (codes[:, None] == groups)], axis=1))
 
 
 def row_mass(plan: csr_matrix) -> Array:

@@ -20,6 +20,7 @@ from scruot.displacement.local import (
     random_halves,
     row_mass,
     shrink,
+    within_groups,
 )
 from scruot.displacement.metric import couple_clouds, quiet_metric
 
@@ -124,10 +125,15 @@ def local_maps(
     """Return the maps of the method ``"local"``; ``codes`` are groups of source cells, -1 none."""
     rng = np.random.default_rng(params.random_state)
     scores, p_values, headed = [], [], []
-    for pair, plan in zip(pairs, plans, strict=True):
+    for pair, plan, code in zip(pairs, plans, codes, strict=True):
         halves = random_halves(pair, reg=params.reg, tau=params.tau, n_genes=_NULL_GENES, rng=rng)
         headed.append(
-            along_trajectory(pair, plan, halves, n_neighbors=params.n_neighbors, reg=params.reg)
+            within_groups(
+                along_trajectory(
+                    pair, plan, halves, n_neighbors=params.n_neighbors, reg=params.reg
+                ),
+                code,
+            )
         )
         null = null_measures(halves, params.n_neighbors)
         score, p_value = calibrated(measure(headed[-1], plan, params.n_neighbors), null)

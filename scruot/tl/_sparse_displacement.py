@@ -122,7 +122,8 @@ def sparse_displacement(
         units of the mean squared distance. A smaller ``tau`` keeps groups that grow apart, at the
         expense of cells that move far.
     groupby
-        Column of ``obs`` with groups: genes are ranked for each group of source cells.
+        Column of ``obs`` with groups: genes are ranked for each group of source cells, and
+        neighbourhoods do not cross groups that have enough cells.
     layer
         Layer with the genes; by default ``X``.
     key_added

@@ -9,7 +9,14 @@ from scruot.displacement.averages import dense_columns, make_averages, nearest_c
 from scruot.displacement.calibrate import adjusted, calibrated, pooled
 from scruot.displacement.groups import compare_groups
 from scruot.displacement.heading import excess, heading_features
-from scruot.displacement.local import Pair, level_for, measure, null_measures, random_halves
+from scruot.displacement.local import (
+    Pair,
+    level_for,
+    measure,
+    null_measures,
+    random_halves,
+    within_groups,
+)
 from scruot.displacement.metric import couple_clouds, mean_squared_distance, quiet_metric
 
 
@@ -136,6 +143,14 @@ def test_neighbours_share_their_heading():
         return (nearest_cells(f, one, 30) @ np.eye(2)[side])[np.arange(400), side].mean()
 
     assert purity(features) > purity(z) + 0.05
+
+
+def test_neighbours_stay_within_their_group(still):
+    pair, plan = still
+    codes = np.arange(400) % 2
+    near = within_groups(pair, codes).averages(plan).near.tocoo()
+    assert (codes[near.row] == codes[near.col]).all()
+    assert within_groups(pair, np.zeros(400)) is pair
 
 
 def test_without_movement_neighbours_are_by_place_alone(still):
