@@ -7,7 +7,9 @@ With :math:`h(z) = \tfrac12 |z|^2 + \gamma\tau(z)` and the entropic plan of the 
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +22,8 @@ from scruot.displacement.averages import row_stochastic
 from scruot.displacement.penalties import Sparsity
 
 __all__ = ["elastic_displacement", "elastic_for_dimension", "elastic_plan", "gene_scale"]
+
+logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -72,9 +76,15 @@ def elastic_plan(
     if math.isinf(tau):
         plan = ot.sinkhorn(p, q, cost, reg, method="sinkhorn_log", numItermax=5000, warn=False)
     else:
-        plan = ot.unbalanced.sinkhorn_stabilized_unbalanced(
-            p, q, cost, reg, tau, reg_type="kl", numItermax=1000
-        )
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            plan = ot.unbalanced.sinkhorn_stabilized_unbalanced(
+                p, q, cost, reg, tau, reg_type="kl", numItermax=1000
+            )
+        if any("converge" in str(w.message) for w in said):
+            logger.warning(
+                "The elastic plan has not converged in 1000 sweeps; raise reg, or lower tau."
+            )
     if not np.isfinite(plan).all() or not plan.sum() > 0:
         msg = "The plan of the elastic cost has no finite mass; raise reg."
         raise RuntimeError(msg)

@@ -56,7 +56,8 @@ def make_params(
             raise ValueError(msg)
         _positive("strength", strength)
     _positive("reg", reg)
-    _positive("tau", tau)
+    if not (isinstance(tau, float) and math.isinf(tau) and tau > 0):  # nothing left out
+        _positive("tau", tau)
     _positive("threshold", threshold, zero=True)
     _positive("fdr", fdr)
     if fdr > 1:

@@ -118,9 +118,10 @@ def sparse_displacement(
         the genes (of its square for ``"smoothed_l0"``, a number for ``"k_support"``); 3 by default.
         With ``"icnn"``: weight of the penalty, beside distances in the same unit.
     reg, tau
-        Entropic regularisation and price of mass that is left out, of computed couplings, in
-        units of the mean squared distance. A smaller ``tau`` keeps groups that grow apart, at the
-        expense of cells that move far.
+        Entropic regularisation and price of mass that is left out, of computed couplings, in units
+        of the mean squared distance. A small ``tau`` keeps apart what grows, or is rarer in one
+        sample, and leaves out cells that move far: raise it to 1 where all cells change a lot;
+        with an infinite one all mass moves.
     groupby
         Column of ``obs`` with groups: genes are ranked for each group of source cells, and
         neighbourhoods do not cross groups that have enough cells.

@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.metrics import average_precision_score
 
 import scruot
+from scruot.tl._displacement_pairs import comparisons, stored_plans
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +113,91 @@ def test_bad_input_is_refused_and_nothing_written(jumping, arguments, error, sai
     assert not adata.uns
     assert isinstance(adata.var, pd.DataFrame)
     assert adata.var.empty
+
+
+@pytest.fixture(scope="module")
+def gradual():
+    """Two lineages that separate along their own genes under strong idle variance."""
+    adata = scruot.datasets.sparse_displacement(
+        "gradual", 200, n_genes=400, n_times=4, random_state=5
+    )
+    scruot.tl.sparse_displacement(adata, groupby="lineage")
+    return adata
+
+
+def test_lineages_have_their_own_genes(gradual):
+    for own, other in (("A", "B"), ("B", "A")):
+        table = scruot.get.displacement_genes_df(gradual, own)
+        score = table.groupby("gene")["scores"].mean().abs().reindex(gradual.var_names).to_numpy()
+        assert average_precision_score((gradual.var["lineage"] == own).to_numpy(), score) > 0.95
+        best = np.argsort(-score)[:30]
+        assert (gradual.var["lineage"] == other).to_numpy()[best].mean() <= 0.1
+
+
+def test_scanpy_draws_the_ranked_genes(gradual):
+    axes = sc.pl.rank_genes_groups(gradual, key="displacement_genes", show=False)
+    assert len(axes) == 6
+    dots = sc.pl.rank_genes_groups_dotplot(
+        gradual,
+        key="displacement_genes",
+        groups=["A, 0 to 1", "B, 0 to 1"],
+        n_genes=3,
+        dendrogram=False,
+        show=False,
+    )
+    assert dots
+
+
+def test_conditions_are_compared_like_times(jumping):
+    adata = ad.AnnData(jumping.X, obs=jumping.obs[["time"]].copy())
+    adata.obsm["X_pca"] = jumping.obsm["X_pca"]
+    adata.obs["drug"] = pd.Categorical(np.where(adata.obs["time"] == 0, "control", "treated"))
+    scruot.tl.sparse_displacement(adata, source="control", target="treated", time_key="drug")
+    assert abs(adata.obsm["displacement"] - jumping.obsm["displacement"]).nnz == 0
+    table = scruot.get.displacement_genes_df(adata)
+    assert set(zip(table["source"], table["target"], strict=True)) == {("control", "treated")}
+    with pytest.raises(ValueError, match="no times"):
+        scruot.tl.sparse_displacement(
+            adata, source="treated", target="control", time_key="drug", coupling="transport"
+        )
+
+
+@pytest.mark.parametrize("origin", ["transport", "dynamics"])
+def test_couplings_of_the_object_are_taken(jumping, origin):
+    adata = ad.AnnData(jumping.X, obs=jumping.obs[["time"]].copy())
+    adata.obsm["X_pca"] = jumping.obsm["X_pca"]
+    if origin == "transport":
+        scruot.tl.transport(adata, progress=False)
+    else:
+        scruot.tl.fit_dynamics(adata, "wfr", progress=False)
+    scruot.tl.sparse_displacement(adata)
+    assert adata.uns["displacement_genes"]["params"]["coupling"] == origin
+    truth = jumping.var["displaced_true"].to_numpy()
+    assert average_precision_score(truth, adata.var["displacement_score"]) > 0.9
+
+
+def test_couplings_are_matched_by_name(jumping):
+    adata = ad.AnnData(jumping.X, obs=jumping.obs[["time"]].copy())
+    adata.obsm["X_pca"] = jumping.obsm["X_pca"]
+    scruot.tl.transport(adata, progress=False)
+    order = np.random.default_rng(0).permutation(adata.n_obs)
+    plans = []
+    for cells in (adata, adata[order].copy()):
+        pairs = comparisons(cells, "time", None, None, np.ones(cells.n_obs))
+        plan = stored_plans(cells, None, pairs)[0].toarray()
+        rows, columns = (cells.obs_names[r] for r in (pairs[0].source, pairs[0].target))
+        plans.append(pd.DataFrame(plan, index=rows, columns=columns))
+    pd.testing.assert_frame_equal(plans[0], plans[1].loc[plans[0].index, plans[0].columns])
+
+
+def test_elastic_map_of_few_genes():
+    rng = np.random.default_rng(0)
+    x = np.zeros((120, 5)) + 0.02 * rng.normal(size=(120, 5))
+    x[60:, 0] += 3.0
+    adata = ad.AnnData(x.astype(np.float32))
+    adata.obs["time"] = np.repeat([0, 1], 60)
+    scruot.tl.sparse_displacement(adata, use_rep="X", method="elastic", n_active=1.5, tau=np.inf)
+    moved = adata.obsm["displacement"].toarray()[:60]
+    assert (np.abs(moved[:, 0] - 3.0) < 0.2).all()
+    assert (moved != 0).sum(axis=1).mean() <= 1.5
+    assert scruot.get.displacement_genes_df(adata)["gene"][0] == "0"
