@@ -23,6 +23,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"kind": "uniform", "n_cells": 500, "n_genes": 3000},
         {"n_active": 100, "threshold": 1.0, "rounds": 20, "block": 5, "trials": 3},
     ),
+    "jumping-300-weak": (
+        {"kind": "jumping", "n_cells": 800, "n_genes": 300},
+        {"strength": 0.2, "rounds": 400},
+    ),
+    "jumping-1000-weak": (
+        {"kind": "jumping", "n_cells": 800, "n_genes": 1000},
+        {"strength": 0.2, "rounds": 400},
+    ),
     "jumping-300": (
         {"kind": "jumping", "n_cells": 800, "n_genes": 300},
         {"n_active": 20, "trials": 3},
