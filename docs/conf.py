@@ -42,6 +42,7 @@ templates_path = ["_templates"]
 exclude_patterns = [
     "_build",
     "_benchmarks.md",
+    "_displacement.md",
     "_dynamics.md",
     "_fates.md",
     "generated/command_line.md",
