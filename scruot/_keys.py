@@ -249,6 +249,11 @@ class FateSlots:
         return f"{self._prefix}driver_genes"
 
     @property
+    def shift(self) -> str:
+        """``uns`` slot of :func:`scruot.tl.fate_shift`."""
+        return f"{self._prefix}fate_shift"
+
+    @property
     def errors(self) -> str:
         """``obsm`` key: standard errors of the probabilities."""
         return f"{self._prefix}fate_probabilities_se"

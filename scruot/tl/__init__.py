@@ -9,6 +9,7 @@ from scruot.tl._driver_genes import driver_genes
 from scruot.tl._evaluate import evaluate
 from scruot.tl._fate_calibration import fate_calibration
 from scruot.tl._fate_probabilities import fate_probabilities
+from scruot.tl._fate_shift import fate_shift
 from scruot.tl._fit_dynamics import fit_dynamics
 from scruot.tl._gene_trends import gene_trends
 from scruot.tl._gene_velocity import gene_velocity
@@ -40,6 +41,7 @@ __all__ = [
     "evaluate",
     "fate_calibration",
     "fate_probabilities",
+    "fate_shift",
     "fit_dynamics",
     "gene_trends",
     "gene_velocity",
