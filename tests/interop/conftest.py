@@ -10,30 +10,17 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "guide" / "interoperability.md"
 VARIABLE = "SCRUOT_INTEROP_PYTHON"
-FATES = ["A", "B", "C"]
-COLORS = ["#112233", "#445566", "#778899"]
 
 
 def cells_of_the_guide():
     """Return ``(where, code)`` of every cell that the guide says is run."""
     page = GUIDE.read_text(encoding="utf-8")
     return re.findall(r"^% run: (scruot|second)\n\n```python\n(.*?)^```", page, re.M | re.S)
-
-
-def give_fates(adata):
-    """Write fates as scruot.tl.fate_probabilities does; here the true ones."""
-    fates = pd.DataFrame(adata.obsm["fate_true"], index=adata.obs_names, columns=FATES)
-    adata.obsm["fate_probabilities"] = fates.div(fates.sum(axis=1), axis=0)
-    kinds = adata.obs["cell_type"].astype(object)
-    ended = (adata.obs["time"] == adata.obs["time"].max()) & kinds.isin(FATES)
-    adata.obs["terminal_states"] = pd.Categorical(kinds.where(ended), categories=FATES)
-    adata.uns["terminal_states_colors"] = COLORS
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +39,6 @@ def told(tmp_path_factory):
             warnings.simplefilter("ignore")
             for where, code in cells_of_the_guide():
                 if where == "scruot":
-                    if "to_cellrank" in code:
-                        give_fates(namespace["adata"])
                     exec(compile(code, GUIDE.name, "exec"), namespace)
                     plt.close("all")
     finally:

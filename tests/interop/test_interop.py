@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import load_npz
 
 import scruot
-from tests.interop.conftest import COLORS, FATES, cells_of_the_guide
+from tests.interop.conftest import cells_of_the_guide
 
 pytestmark = pytest.mark.interop
 
@@ -71,8 +71,10 @@ def test_a_precomputed_matrix_is_taken_as_it_is(told):
 
 
 def test_lineages_have_their_names_colours_and_values(told):
-    assert told.names == FATES
-    assert told.colors == COLORS
-    np.testing.assert_array_equal(
-        told.probabilities, told.adata.obsm["fate_probabilities"].to_numpy()
-    )
+    fates = told.adata.obsm["fate_probabilities"]
+    assert told.names == fates.columns.tolist()
+    kinds = told.adata.obs["cell_type"].cat.categories
+    # those of scanpy's pictures
+    colors = dict(zip(kinds, told.adata.uns["cell_type_colors"], strict=True))
+    assert told.colors == [colors[name].lower() for name in told.names]
+    np.testing.assert_array_equal(told.probabilities, fates.to_numpy())
