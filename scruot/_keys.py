@@ -295,11 +295,6 @@ def fate_slots(key: str | None) -> FateSlots:
     return FateSlots(FATES if key is None else checked_key(key))
 
 
-def group_colors_key(groupby: str) -> str:
-    """Return the ``uns`` key under which scanpy keeps the colours of a column."""
-    return f"{groupby}_colors"
-
-
 @dataclass(frozen=True)
 class PriorSlots:
     """Names of everything that belongs to one growth prior.
