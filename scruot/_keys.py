@@ -28,8 +28,8 @@ PCA_LOADINGS = "PCs"
 # columns of a simulation: the group of a trajectory's end
 FATE = "fate"
 ORIGIN = "origin"
-
-# CellRank's own names, which scruot writes for it.
+FATE_SHIFT = "fate_shift"
+# CellRank's own names
 CELLRANK = "cellrank"
 LINEAGES_FWD = "lineages_fwd"
 TERM_STATES_FWD = "term_states_fwd"
@@ -249,11 +249,6 @@ class FateSlots:
         return f"{self._prefix}driver_genes"
 
     @property
-    def shift(self) -> str:
-        """``uns`` slot of :func:`scruot.tl.fate_shift`."""
-        return f"{self._prefix}fate_shift"
-
-    @property
     def errors(self) -> str:
         """``obsm`` key: standard errors of the probabilities."""
         return f"{self._prefix}fate_probabilities_se"
@@ -293,6 +288,11 @@ def fate_slots(key: str | None) -> FateSlots:
         For a key that h5ad cannot hold.
     """
     return FateSlots(FATES if key is None else checked_key(key))
+
+
+def group_colors_key(groupby: str) -> str:
+    """Return the ``uns`` key under which scanpy keeps the colours of a column."""
+    return f"{groupby}_colors"
 
 
 @dataclass(frozen=True)

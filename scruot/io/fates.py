@@ -13,7 +13,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from scruot._keys import FateSlots, colors_key, fate_slots
+from scruot._keys import FateSlots, fate_slots, group_colors_key
 from scruot._messages import did_you_mean
 from scruot.io.read import read_obs
 
@@ -126,7 +126,7 @@ def group_colors(
     adata: AnnData, names: list[str], groupby: str | None
 ) -> NDArray[np.object_] | None:
     """Return the colours that the data hold for the groups that are fates."""
-    stored = None if groupby is None else adata.uns.get(colors_key(groupby))
+    stored = None if groupby is None else adata.uns.get(group_colors_key(groupby))
     if stored is None or groupby not in adata.obs:
         return None
     categories = list(map(str, adata.obs[groupby].astype("category").cat.categories))

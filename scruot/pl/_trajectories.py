@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, LogNorm, Normalize, to_rgba
 from numpy.typing import NDArray
 
-from scruot._keys import FATE, ORIGIN, SIMULATION, colors_key, embedding_key
+from scruot._keys import FATE, ORIGIN, SIMULATION, embedding_key, group_colors_key
 from scruot._messages import did_you_mean
 from scruot.pl import _read
 from scruot.pl._colors import Coloring, add_key, category_colors
@@ -209,7 +209,7 @@ def _by_group(
     adata: AnnData, simulation: AnnData, groups: pd.Series, name: str, rows: NDArray[np.int64]
 ) -> Coloring:
     names = [str(category) for category in groups.cat.categories]
-    stored = simulation.uns.get(colors_key(name), adata.uns.get(colors_key(name)))
+    stored = simulation.uns.get(group_colors_key(name), adata.uns.get(group_colors_key(name)))
     colors = category_colors(len(names))
     if stored is not None and len(stored) >= len(names):
         colors = list(stored)

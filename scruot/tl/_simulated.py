@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scruot._keys import FATE, ORIGIN, SIMULATION, colors_key
+from scruot._keys import FATE, ORIGIN, SIMULATION, group_colors_key
 from scruot.dynamics.simulate import Trajectories
 from scruot.tl._classify import Classifier
 from scruot.tl._express import Expresser
@@ -85,10 +85,10 @@ def _groups(run: Trajectories, labels: Labels) -> np.ndarray[Any, np.dtype[np.in
 
 def _colors(adata: AnnData, labels: Labels, end: str) -> dict[str, Any]:
     """Return the stored colours of the groups under the names of both columns."""
-    stored = adata.uns.get(colors_key(labels.groupby))
+    stored = adata.uns.get(group_colors_key(labels.groupby))
     column = adata.obs[labels.groupby].astype("category")
     if stored is None or len(stored) < len(column.cat.categories):
         return {}
     known = dict(zip(map(str, column.cat.categories), map(str, stored), strict=False))
     colors = np.array([known[name] for name in labels.names], dtype=object)
-    return {colors_key(labels.groupby): colors, colors_key(end): colors.copy()}
+    return {group_colors_key(labels.groupby): colors, group_colors_key(end): colors.copy()}

@@ -17,8 +17,8 @@ from scruot._keys import (
     TERM_STATES_FWD,
     FateSlots,
     basis_name,
-    colors_key,
     fate_slots,
+    group_colors_key,
     slots,
 )
 from scruot.io.store import check_writable, fitted_representation, read_record, writable
@@ -124,7 +124,7 @@ def to_cellrank(
         probabilities, states, colors = _fates(adata, names)
         obsm[LINEAGES_FWD] = probabilities
         obs[TERM_STATES_FWD] = states
-        uns[colors_key(TERM_STATES_FWD)] = colors
+        uns[group_colors_key(TERM_STATES_FWD)] = colors
     written = writable(adata, copy=copy)
     for name, matrix in obsm.items():
         written.obsm[name] = matrix
