@@ -29,13 +29,15 @@ def bridge_noise() -> Any:
     """Declare the noise on bridges of methods that learn a score, with its automatic rule.
 
     A simulation with noise draws the blur of the snapshots anew where a flow only passes it on, so
-    it is half that of :func:`path_noise`.
+    it is half that of :func:`path_noise`. Where cells are dense a share of the noise of the
+    dynamics does not show beside it, and keeps the score from being steep.
     """
     return param(
         "auto",
         "standard deviation, per coordinate, of noise added to the bridges, which makes the score "
         "at the snapshots themselves finite; 'auto' is half the root mean square distance to the "
-        "nearest neighbour over the root of 2 d",
+        "nearest neighbour over the root of 2 d, or a fifteenth of what sigma spreads a cell over a "
+        "mean interval where that is larger",
         low=0.0,
         choices=("auto",),
     )
@@ -59,11 +61,18 @@ def scaled_delta(delta: float | str, problem: Problem) -> float:
     return delta / problem.scale.length
 
 
-def scaled_noise(
-    noise: float | str, problem: Problem, clouds: Snapshots, *, share: float = 1.0
-) -> float:
-    """Return the noise on the paths; automatic noise is multiplied by ``share``."""
+def scaled_noise(noise: float | str, problem: Problem, clouds: Snapshots) -> float:
+    """Return the noise on the paths."""
     if isinstance(noise, str):
         # the squared length of the noise is half the mean square nearest-neighbour distance
-        return share * typical_spacing(clouds.x) / math.sqrt(2 * clouds.dim)
+        return typical_spacing(clouds.x) / math.sqrt(2 * clouds.dim)
     return noise / problem.scale.length
+
+
+def scaled_smoothing(
+    smoothing: float | str, problem: Problem, clouds: Snapshots, sigma: float
+) -> float:
+    """Return the noise on the bridges, for dynamics with the scaled noise ``sigma``."""
+    if isinstance(smoothing, str):
+        return max(scaled_noise(smoothing, problem, clouds) / 2, sigma / 15)
+    return smoothing / problem.scale.length

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from scruot.geometry import Bridge
 from scruot.solvers.diffusion import diffusion, regularisations, scaled_diffusion
-from scruot.solvers.lengths import bridge_noise, scaled_noise
+from scruot.solvers.lengths import bridge_noise, scaled_smoothing
 from scruot.solvers.pair_sampler import PairSampler
 from scruot.solvers.params import param
 from scruot.solvers.plans import EXACT, gap_of, squared_couplings
@@ -50,7 +50,7 @@ def fit(problem: Problem) -> Fit:
     params: SF2MParams = problem.params
     clouds, left_out = kept_cells(problem)
     sigma = scaled_diffusion(params.sigma, problem)
-    smoothing = scaled_noise(params.smoothing, problem, clouds, share=0.5)
+    smoothing = scaled_smoothing(params.smoothing, problem, clouds, sigma)
     plans = squared_couplings(
         clouds,
         source=EXACT,
