@@ -36,8 +36,8 @@ def bridge_noise() -> Any:
         "auto",
         "standard deviation, per coordinate, of noise added to the bridges, which makes the score "
         "at the snapshots themselves finite; 'auto' is half the root mean square distance to the "
-        "nearest neighbour over the root of 2 d, or a fifteenth of what sigma spreads a cell over a "
-        "mean interval where that is larger",
+        "nearest neighbour over the root of 2 d, or a fifteenth of what sigma spreads a cell to "
+        "over a mean interval where that is larger",
         low=0.0,
         choices=("auto",),
     )

@@ -242,6 +242,19 @@ def test_the_automatic_noise_is_a_rate_of_spread():
     assert slow == pytest.approx(near / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("method", ["sf2m", "crufm"])
+def test_the_automatic_blur_is_small_beside_cells_or_beside_the_noise(method):
+    # eight cells on the corners of a cube are far apart, 800 at them coincide
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    clouds = two_times(corners, corners + 1)
+    # the nearest neighbour is at 1: half of 1 / sqrt(2 d)
+    found = fit(method, clouds, sigma=0.1, steps=2).resolved["smoothing"]
+    assert found == pytest.approx(0.5 / math.sqrt(6), rel=1e-5)
+    dense = corners.repeat(100, 1)
+    found = fit(method, two_times(dense, dense + 1), sigma=0.6, steps=2).resolved["smoothing"]
+    assert found == pytest.approx(0.6 / 15, rel=1e-5)
+
+
 # the score
 
 
