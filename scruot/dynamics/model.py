@@ -215,7 +215,8 @@ class Dynamics:
             Whether to draw noise; by default as the model has it. Without noise a
             stochastic model follows its velocity, which has the same law.
         step
-            Largest time step; by default 4 % of the mean interval. ``"adaptive"`` halves it,
+            Largest time step; by default 4 % of the mean interval. With noise the first three
+            steps after every observed time are cut into four. ``"adaptive"`` halves it,
             from a tenth of the mean interval, until another halving moves no particle by
             more than a thousandth of the data's spread and no log weight by more than a
             thousandth (deterministic models only).
@@ -242,6 +243,7 @@ class Dynamics:
         mass = self._masses_in(weights, start)
         h = _step_in(step, self.scale.time)
         grid = [self.scale.time_in(float(t)) for t in moments]
+        knots = tuple(self.scale.time_in(t) for t in self.times)
         moving = "drift" if stochastic else "velocity"
 
         def rates(t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -251,7 +253,7 @@ class Dynamics:
         with torch.no_grad():
             if stochastic:
                 x, log_w = integrate_sde(
-                    rates, start, mass.log(), grid, h, self._noise.at, random_state
+                    rates, start, mass.log(), grid, h, self._noise.at, random_state, knots
                 )
             elif step == "adaptive":
                 x, log_w = integrate_flow_adaptively(rates, start, mass.log(), grid)

@@ -151,13 +151,16 @@ def integrate_sde(
     step: float,
     sigma: Tensor | Rate,
     entropy: int,
+    knots: tuple[float, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """Integrate ``dX = b dt + sigma dW``, ``d log w = g dt`` forwards by Heun's method.
 
     The noise depends on no state, so that both stages of a step may share it; without noise the
     scheme is of order two. ``sigma`` has shape (d,), or is a function of times and states;
     ``entropy`` fixes the Brownian path. Each stretch between two times is cut into equal steps of
-    at most ``step``. Returns states (T, n, d) and log weights (T, n).
+    at most ``step``, and those that begin less than three steps after one of ``knots`` into four:
+    there a law begins from blurred cells, and drift and score change fast. Returns states (T, n, d)
+    and log weights (T, n).
     """
     states, logs = [x], [log_weights]
     if len(times) > 1:
@@ -167,7 +170,7 @@ def integrate_sde(
     for start, stop in pairwise(times):
         n_steps = max(1, math.ceil((stop - start) / step - 1e-9))
         nodes = [start + (stop - start) * i / n_steps for i in range(n_steps)] + [stop]
-        for before, after in pairwise(nodes):
+        for before, after in pairwise(_refined(nodes, 3 * step, knots)):
             t = log_weights.new_full((len(x),), before)
             spread = sigma if isinstance(sigma, Tensor) else sigma(t, x)
             shock = spread * brownian(before, after)
@@ -180,3 +183,13 @@ def integrate_sde(
         states.append(x)
         logs.append(log_weights)
     return torch.stack(states), torch.stack(logs)
+
+
+def _refined(nodes: list[float], reach: float, knots: tuple[float, ...]) -> list[float]:
+    """Cut into four every step that begins at a knot or less than ``reach`` after one."""
+    found = []
+    for before, after in pairwise(nodes):
+        near = any(-1e-9 <= before - knot < reach - 1e-9 for knot in knots)
+        parts = 4 if near else 1
+        found += [before + (after - before) * i / parts for i in range(parts)]
+    return [*found, nodes[-1]]

@@ -137,11 +137,13 @@ class PairSampler:
             targets["score"] = -drawn / deviation[:, None]
             precision["velocity"] = 1 / (1 + (widening / self.speed) ** 2)
             precision["score"] = deviation**2
-            # at the start of an interval both are large, and their sum is not
+            # at the start of an interval both are large, and their sum is not: it counts as far
+            # as it is better known than the velocity
             names = (*names, "drift")
             targets["drift"] = targets["velocity"] + self.half_noise * targets["score"]
             pull = widening - self.half_noise / deviation
-            precision["drift"] = 1 / (1 + (pull / self.speed) ** 2)
+            known = 1 / (1 + (pull / self.speed) ** 2)
+            precision["drift"] = (known - precision["velocity"]).clamp_min(0.0)
         return Batch(
             t=self.start[interval] + s * duration,
             x=x,

@@ -153,12 +153,11 @@ def regression_loss(
 
     Where a score is learned the drift counts too: a simulation with noise follows the sum of
     velocity and score, whose errors need not cancel where both are large and their sum is not.
-    It teaches the velocity alone: the targets of the score itself have less noise.
     """
     batch = sampler.draw(batch_size, generator)
     out = dict(field(batch.t, batch.x))
     if "drift" in batch.targets:
-        out["drift"] = out["velocity"] + sampler.half_noise * out["score"].detach()
+        out["drift"] = out["velocity"] + sampler.half_noise * out["score"]
     terms = {}
     for name, target in batch.targets.items():
         unit = units["velocity" if name == "drift" else name]

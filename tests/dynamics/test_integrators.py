@@ -194,3 +194,21 @@ def test_one_time_is_the_start():
     x, log_w = integrate_sde(ornstein, x0, x0[:, 0], [1.0], 0.1, sigma, 0)
     assert torch.equal(x, x0[None])
     assert torch.equal(log_w, x0[None, :, 0])
+
+
+def test_noise_begins_with_short_steps_after_an_observed_time():
+    seen = []
+
+    def still(t, x):
+        seen.append(float(t[0]))
+        return torch.zeros_like(x), x[:, 0]
+
+    x0 = torch.zeros(1, 1)
+    times = [0.0, 1.0, 2.0]
+    x, log_w = integrate_sde(still, x0, x0[:, 0], times, 0.1, torch.zeros(1), 0, knots=(0.0, 1.5))
+    begun = np.array(seen[::2])  # a scheme of two stages, of which the first is at the start
+    short = np.arange(12) / 40
+    expected = [short, np.arange(3, 15) / 10, 1.5 + short, np.arange(18, 20) / 10]
+    np.testing.assert_allclose(begun, np.concatenate(expected), atol=1e-6)
+    assert x.shape == (3, 1, 1)
+    assert log_w.shape == (3, 1)

@@ -164,8 +164,9 @@ def test_drift_leads_to_the_later_cell(clouds, bridges):
 
 def test_precision_depends_on_time_alone(bridges):
     order = torch.argsort(bridges.t)
-    for value in bridges.precision.values():
-        assert (value > 0).all()
+    for name, value in bridges.precision.items():
+        # late in an interval the drift is known no better than the velocity
+        assert (value >= 0).all() if name == "drift" else (value > 0).all()
         assert float(value[order].diff().abs().median()) < 1e-4
 
 
