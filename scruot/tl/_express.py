@@ -98,7 +98,7 @@ def expresser(
     if via not in _VIA:
         raise ValueError(unknown("genes_via", str(via), _VIA))
     matrix = read_expression(adata, layer=layer, use_raw=False, gene_symbols=None)
-    columns = gene_columns(adata, genes, "genes")
+    columns = gene_columns(adata, genes)
     names = [str(name) for name in adata.var_names[columns]]
     use_rep, dim = str(cells.record["representation"]["use_rep"]), cells.model.dim
     found = None
@@ -110,7 +110,7 @@ def expresser(
         msg = f"{matrix.label} holds NaN or infinity in the genes asked for; expected numbers."
         raise ValueError(msg)
     if found is not None:
-        slope = found.inverse(columns)
+        slope = found.weights[columns].T
         mean = np.asarray(values.mean(axis=0), dtype=np.float64).ravel()
         return Expresser(
             names,
@@ -132,7 +132,7 @@ def _belonging(
     if found is None or found.projects(matrix.matrix, cells.x):
         return found
     msg = (
-        f"varm[{found.key!r}] does not turn {matrix.label} into the representation of the fit: the "
+        f"{found.source} does not turn {matrix.label} into the representation of the fit: the "
         "matrix is in other units, or the representation was changed (e.g. by batch correction)"
     )
     if strict:

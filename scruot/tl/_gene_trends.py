@@ -181,7 +181,7 @@ def _of_cells(
     key: str | None,
 ) -> _Trends:
     matrix = read_expression(adata, layer=layer, use_raw=False, gene_symbols=None)
-    columns = gene_columns(adata, genes, "genes")
+    columns = gene_columns(adata, genes)
     name, t = _times(adata, time, key)
     weights, groupby = _weights(adata, fates, lineages)
     y = _dense(matrix.take([int(c) for c in columns]), f"{matrix.label} of the genes asked for")
@@ -262,7 +262,7 @@ def _of_simulation(
             "scruot.tl.simulate(adata, genes=[...]) returned."
         )
         raise KeyError(msg)
-    columns = gene_columns(simulation, genes, "genes")
+    columns = gene_columns(simulation, genes)
     y = _dense(simulation.X[:, columns], "the simulation")
     obs = simulation.obs
     time = obs["time"].to_numpy(dtype=float)

@@ -17,7 +17,7 @@ from scruot._messages import unknown
 from scruot.io.store import check_writable, fitted_representation, read_record, writable
 from scruot.tl._checks import whole
 from scruot.tl._decoder import Decoder, decoded_velocity
-from scruot.tl._genes import chosen_genes, expression, find_loadings, stored_velocity
+from scruot.tl._genes import chosen_genes, expression, fitted_loadings, stored_velocity
 from scruot.tl._local_regression import directional_derivative
 
 logger = logging.getLogger(__name__)
@@ -85,8 +85,10 @@ def gene_velocity(
         Genes to write, all by default: those with weights (for scanpy's PCA the variable genes),
         those that the decoder returns, or every one.
     loadings
-        Entry of ``varm`` with the weights. By default ``"PCs"`` for ``use_rep="X_pca"``; a
-        representation that is the expression itself needs none.
+        Entry of ``varm`` with the weights of genes, shape (n_vars, d) or wider: expression is
+        their product with the coordinates, up to a constant. By default ``"PCs"`` for
+        ``"X_pca"``, else the entry with the representation's name; a representation that is the
+        expression itself needs none.
     decoder
         Function of cells times dimensions, in the fitted dimensions, to cells times genes in the
         order of `genes`. Functions of torch's tensors (modules) are differentiated exactly,
@@ -190,7 +192,7 @@ def _velocities(
     """Choose the way and go it."""
     weights = None
     if asked.method == "loadings" or (asked.method == "auto" and asked.decoder is None):
-        weights = find_loadings(adata, record, x, asked.loadings)
+        weights = fitted_loadings(adata, record, x, asked.loadings)
     if weights is not None:
         columns = weights.genes if columns is None else columns
         values = v @ weights.weights[columns].T.astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,46 +11,14 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scruot._keys import PCA_LOADINGS, PCA_REPRESENTATION, Slots
-from scruot._messages import did_you_mean, unknown
+from scruot._keys import Slots
+from scruot.io.loadings import Loadings, find_loadings, gene_columns, require_unique_genes
+from scruot.pp._expression import read_expression
 
 logger = logging.getLogger(__name__)
 
 # Rows of expression in memory at once.
 _ROWS = 4096
-# Cells on which loadings are compared with the representation.
-_CHECKED = 500
-# Below this share of the representation's variance, loadings and expression do not belong together.
-_AGREES = 0.9
-
-
-@dataclass(frozen=True)
-class Loadings:
-    """Weights of genes in a representation: expression = mean + ``weights`` @ coordinates.
-
-    Attributes
-    ----------
-    weights
-        Shape (n_vars, d); zero rows for genes without a part in the representation.
-    source
-        Where they stand, for messages and records.
-    """
-
-    weights: NDArray[np.float64]
-    source: str
-
-    @property
-    def genes(self) -> NDArray[np.intp]:
-        """Positions of the genes that have weights."""
-        return np.flatnonzero(np.any(self.weights != 0, axis=1))
-
-    @property
-    def encoder(self) -> NDArray[np.float64]:
-        """Derivative of the coordinates by the expression (d, n_vars): the pseudo-inverse."""
-        scatter = self.weights.T @ self.weights
-        if np.allclose(scatter, np.eye(len(scatter)), atol=1e-6):
-            return self.weights.T
-        return np.asarray(np.linalg.pinv(self.weights), dtype=np.float64)
 
 
 def chosen_genes(adata: AnnData, genes: Sequence[str] | None) -> NDArray[np.intp] | None:
@@ -64,23 +31,8 @@ def chosen_genes(adata: AnnData, genes: Sequence[str] | None) -> NDArray[np.intp
     ValueError
         For no name at all, one twice, or names that are not unique in the object.
     """
-    if not adata.var_names.is_unique:
-        twice = adata.var_names[adata.var_names.duplicated()][0]
-        msg = (
-            f"Gene names are not unique (e.g. {twice!r}); expected one name per gene: call "
-            "adata.var_names_make_unique()."
-        )
-        raise ValueError(msg)
-    if genes is None:
-        return None
-    names = [genes] if isinstance(genes, str) else list(genes)
-    if not names or len(set(names)) < len(names):
-        msg = f"Found genes={names[:5]}; expected at least one gene, and each once."
-        raise ValueError(msg)
-    index = adata.var_names.get_indexer(names)
-    if (index < 0).any():
-        raise KeyError(unknown("gene", str(names[int(np.argmin(index))]), list(adata.var_names)))
-    return index
+    require_unique_genes(adata)
+    return None if genes is None else gene_columns(adata, genes)
 
 
 def expression(adata: AnnData, layer: str | None) -> Any:
@@ -93,16 +45,7 @@ def expression(adata: AnnData, layer: str | None) -> Any:
     ValueError
         When the object has no expression.
     """
-    if layer is not None and layer not in adata.layers:
-        raise KeyError(unknown("layer", layer, list(adata.layers)))
-    matrix = adata.X if layer is None else adata.layers[layer]
-    if matrix is None:
-        msg = (
-            "Found no expression in adata.X; expected the genes of the cells, log-normalised: "
-            "name the matrix with layer, or set adata.X."
-        )
-        raise ValueError(msg)
-    return matrix
+    return read_expression(adata, layer=layer, use_raw=False, gene_symbols=None).matrix
 
 
 def row_blocks(matrix: Any, columns: NDArray[np.intp] | None) -> Iterator[tuple[slice, Any]]:
@@ -126,10 +69,15 @@ def row_blocks(matrix: Any, columns: NDArray[np.intp] | None) -> Iterator[tuple[
         yield rows, block
 
 
-def find_loadings(
+def fitted_loadings(
     adata: AnnData, record: Mapping[str, Any], x: NDArray[np.float32], asked: str | None
 ) -> Loadings | None:
-    """Return the weights of genes in a fitted representation, or ``None`` where none are stored.
+    """Return the loadings of a fitted representation, or ``None`` where none are stored.
+
+    Warns where the expression, seen through them, is not the representation: velocities and
+    derivatives are right all the same, in units of the expression that was projected. Whoever
+    turns states into numbers that stand beside those of the matrix must refuse instead, as the
+    genes of ``tl.simulate`` do.
 
     Parameters
     ----------
@@ -140,8 +88,7 @@ def find_loadings(
     x
         Coordinates of the cells in the fitted representation (n, d).
     asked
-        Entry of ``varm``; ``None`` takes those of scanpy's PCA for ``"X_pca"``, and the genes
-        themselves where the representation is the expression.
+        Entry of ``varm``; ``None`` as in :func:`scruot.io.loadings.find_loadings`.
 
     Raises
     ------
@@ -150,69 +97,16 @@ def find_loadings(
     ValueError
         When it does not fit the representation.
     """
-    use_rep, d = str(record["representation"]["use_rep"]), x.shape[1]
-    if asked is None and _is_expression(adata, use_rep, x):
-        return Loadings(np.eye(adata.n_vars), use_rep)
-    name = asked
-    if asked is None and use_rep == PCA_REPRESENTATION and PCA_LOADINGS in adata.varm:
-        name = PCA_LOADINGS
-    if name is None:
-        return None
-    if name not in adata.varm:
-        msg = (
-            f"No loadings {name!r} in varm (found {sorted(adata.varm)})."
-            f"{did_you_mean(name, adata.varm)} Expected the weights of genes in {use_rep!r}."
-        )
-        raise KeyError(msg)
-    weights = np.asarray(adata.varm[name], dtype=np.float64)
-    if weights.ndim != 2 or weights.shape[1] < d or not np.isfinite(weights).all():
-        msg = (
-            f"varm[{name!r}] has shape {weights.shape}, perhaps with missing values; expected a "
-            f"finite weight of every gene in each of the {d} fitted dimensions of {use_rep!r}."
-        )
-        raise ValueError(msg)
-    found = Loadings(weights[:, :d], f"varm[{name!r}]")
-    _compare(adata, found, x, use_rep)
-    return found
-
-
-def _is_expression(adata: AnnData, use_rep: str, x: NDArray[np.float32]) -> bool:
-    if use_rep == "X":
-        return True
-    if adata.X is None or x.shape[1] != adata.n_vars:
-        return False
-    rows = _sample(len(x))
-    return bool(np.allclose(_dense_rows(adata.X, rows), x[rows], rtol=1e-5, atol=1e-6))
-
-
-def _sample(n: int) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, n - 1, min(n, _CHECKED)).astype(np.intp))
-
-
-def _dense_rows(matrix: Any, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-    block = matrix[rows]
-    block = block.toarray() if sparse.issparse(block) else block
-    return np.asarray(block, dtype=np.float64)
-
-
-def _compare(adata: AnnData, found: Loadings, x: NDArray[np.float32], use_rep: str) -> None:
-    """Warn where the expression, seen through the loadings, is another representation."""
-    if adata.X is None or len(x) < 3:
-        return
-    rows = _sample(len(x))
-    seen = _dense_rows(adata.X, rows) @ found.weights
-    wanted = x[rows].astype(np.float64)
-    difference = (seen - seen.mean(0)) - (wanted - wanted.mean(0))
-    share = 1 - np.square(difference).sum() / np.square(wanted - wanted.mean(0)).sum()
-    if not share >= _AGREES:
+    use_rep = str(record["representation"]["use_rep"])
+    found = find_loadings(adata, use_rep, x.shape[1], asked)
+    if found is not None and adata.X is not None and not found.projects(adata.X, x):
         logger.warning(
-            "adata.X seen through %s gives %.0f %% of the variance of %r: X is not what the "
-            "loadings were computed on (scaled, corrected or counts?). Results are in units of "
-            "that expression, not of X.",
+            "adata.X seen through %s is not %r: X is not what the loadings were computed on "
+            "(scaled, corrected or counts?). Results are in units of that expression, not of X.",
             found.source,
-            100 * max(share, 0.0),
             use_rep,
         )
+    return found
 
 
 def stored_velocity(

@@ -17,7 +17,7 @@ from scruot.io.store import check_writable, writable
 from scruot.tl._cells import chosen_cells, strata
 from scruot.tl._correlate import correlate
 from scruot.tl._fitted import FittedCells, jacobian_at, read_fitted
-from scruot.tl._genes import chosen_genes, expression, find_loadings
+from scruot.tl._genes import chosen_genes, expression, fitted_loadings
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ def growth_genes(
     genes
         Genes to test, all by default.
     loadings
-        Entry of ``varm`` with the weights of genes in the fitted representation, by default
-        ``"PCs"`` for ``use_rep="X_pca"``. Without any, there is no gradient.
+        Entry of ``varm`` with the weights of genes, as in :func:`scruot.tl.gene_velocity`.
+        Without any, there is no gradient.
     layer
         Expression to correlate, by default ``X``.
     confidence
@@ -127,7 +127,7 @@ def growth_genes(
     found = correlate(matrix, target, columns=columns, strata=parted, confidence=confidence)
     rows = adata.var_names if columns is None else adata.var_names[columns]
     table = pd.DataFrame(found.table(0, ""), index=rows).reindex(adata.var_names)
-    weights = find_loadings(adata, cells.record, cells.x, loadings)
+    weights = fitted_loadings(adata, cells.record, cells.x, loadings)
     if weights is None:
         logger.warning(
             "growth_genes: no weights of genes in %r are known, so there is no gradient, only "

@@ -77,17 +77,16 @@ def _of_genes(
     columns = gene_columns(adata, list(perturb), "perturb")
     use_rep = str(cells.record["representation"]["use_rep"])
     found = require_loadings(adata, use_rep, cells.model.dim, loadings)
-    rows = found.matrix[columns]
-    empty = ~rows.any(axis=1)
+    empty = ~found.weights[columns].any(axis=1)
     if empty.any():
         gene = adata.var_names[columns[empty][0]]
         msg = (
-            f"{gene!r} has no loading in varm[{found.key!r}]: it was not among the genes that the "
+            f"{gene!r} has no loading in {found.source}: it was not among the genes that the "
             "representation was computed from, so changing it moves no cell. Choose another "
             "gene, or give a shift of the coordinates."
         )
         raise ValueError(msg)
-    return np.asarray(np.array([float(v) for v in perturb.values()]) @ rows)
+    return np.asarray(found.encoder[:, columns] @ np.array([float(v) for v in perturb.values()]))
 
 
 def outside(cells: FittedCells, x: NDArray[np.floating], time: float | None) -> float:

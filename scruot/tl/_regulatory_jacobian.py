@@ -18,7 +18,7 @@ from scruot.io.store import check_writable, writable
 from scruot.tl._cells import labels
 from scruot.tl._checks import whole
 from scruot.tl._fitted import FittedCells, jacobian_at, read_fitted
-from scruot.tl._genes import chosen_genes, find_loadings
+from scruot.tl._genes import chosen_genes, fitted_loadings
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +67,7 @@ def regulatory_jacobian(
         cells that sit in a steady state is zero although each of them is pulled back when it is
         pushed; the pull is in the drift.
     loadings
-        Entry of ``varm`` with the weights of genes in the fitted representation, by default
-        ``"PCs"`` for ``use_rep="X_pca"``; a representation that is the expression itself needs
-        none.
+        Entry of ``varm`` with the weights of genes, as in :func:`scruot.tl.gene_velocity`.
     device
         Where the model computes.
     copy
@@ -124,7 +122,7 @@ def regulatory_jacobian(
     wanted = quantity or ("drift" if cells.model.stochastic else "velocity")
     if wanted not in ("velocity", "drift"):
         raise ValueError(unknown("quantity", str(wanted), ("velocity", "drift")))
-    weights = find_loadings(adata, cells.record, cells.x, loadings)
+    weights = fitted_loadings(adata, cells.record, cells.x, loadings)
     if weights is None:
         msg = (
             f"No weights of genes in {cells.record['representation']['use_rep']!r} are known, so "

@@ -86,8 +86,7 @@ def simulate(
         moves a cell by its change times its loading, as projecting the changed expression
         would: what the loadings do not see has no effect.
     loadings
-        Entry of ``varm`` with the loadings, shape (n_vars, d) or wider. By default
-        ``varm["PCs"]`` for ``"X_pca"``, else the entry with the representation's name.
+        Entry of ``varm`` with the weights of genes, as in :func:`scruot.tl.gene_velocity`.
     groupby
         Column of ``obs`` with groups: simulated cells get the group that most of their 15
         nearest labelled cells of the same time have, weighed by one over the distance. Between

@@ -55,6 +55,23 @@ def test_a_perturbed_gene_moves_cells_as_its_projection_does(with_genes):
     assert "perturb" not in plain.uns["simulation"]
 
 
+def test_loadings_that_are_not_orthonormal_are_weights_of_a_decoder(unfitted, fit_constant, rng):
+    """As those of a factor model: expression = mean + weights @ coordinates, both ways."""
+    weights = rng.normal(size=(N_GENES, 2)) * [3.0, 0.2]
+    x = unfitted.obsm["X_pca"]
+    names = pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
+    adata = anndata.AnnData(x @ weights.T + 5, unfitted.obs, names, obsm={"X_factors": x})
+    adata.varm["X_factors"] = weights
+    fit_constant(adata, use_rep="X_factors")
+    shift = np.array([0.3, -0.2])
+    change = dict(zip(adata.var_names, weights @ shift, strict=True))
+    moved = simulate(adata, perturb=change, genes=["gene2"])
+    np.testing.assert_allclose(moved.uns["simulation"]["shift"], shift, atol=1e-6)
+    assert moved.uns["simulation"]["genes_via"] == "loadings"
+    plain = simulate(adata, genes=["gene2"])
+    np.testing.assert_allclose(moved.X - plain.X, weights[2] @ shift, atol=1e-4)
+
+
 def test_a_shift_of_the_representation_needs_no_genes(drifting):
     plain = simulate(drifting)
     moved = simulate(drifting, perturb=np.array([0.5, -1]))
@@ -203,7 +220,7 @@ def test_loadings_of_another_matrix_are_not_used(with_genes, caplog):
     [
         ({"genes": ["gene77"]}, KeyError, "gene77"),
         ({"genes": []}, ValueError, "at least one"),
-        ({"genes": ["gene1", "gene1"]}, ValueError, "different genes"),
+        ({"genes": ["gene1", "gene1"]}, ValueError, "each once"),
         ({"genes": ["gene1"], "genes_via": "neighbours"}, ValueError, "Did you mean 'neighbors'"),
         ({"genes": ["gene1"], "layer": "counts"}, KeyError, "layer"),
         ({"groupby": "sid"}, KeyError, "Did you mean 'side'"),
