@@ -371,9 +371,10 @@ def displacement_genes_df(
     Returns
     -------
     One row per group, interval and gene, best first within each: ``group`` (empty without
-    ``groupby``), ``source``, ``target``, ``gene``, ``scores``, ``logfoldchanges`` (``displacement``
-    over ``ln 2``), ``pvals``, ``pvals_adj`` (within the group and interval), ``displacement`` (mean
-    over the group, by mass) and ``share`` (of its cells in which the gene is displaced).
+    ``groupby``), ``source``, ``target``, ``gene``, ``scores`` (signed, ranked by magnitude),
+    ``logfoldchanges`` (``displacement`` over ``ln 2``), ``pvals``, ``pvals_adj`` (within the group
+    and interval), ``displacement`` (mean over the group, by mass) and ``share`` (of its cells in
+    which the gene is displaced).
 
     Raises
     ------

@@ -33,6 +33,9 @@ class StateClassifier:
     is near the answer is "none of these". Cells of the time that are in no state vote for none as
     well.
 
+    Not for populations of groups, where cells must keep their own label and every state has one:
+    ``tl.lineage_mass`` and ``tl.simulate`` take the plain vote of nearest cells.
+
     Attributes
     ----------
     x

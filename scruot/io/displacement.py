@@ -32,7 +32,10 @@ _COLUMNS = {
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Genes of one comparison and group, in the order of ``var``, each of shape ``(d,)``."""
+    """Genes of one comparison and group, in the order of ``var``, each of shape ``(d,)``.
+
+    ``score`` has the sign of the change; genes are ranked by its magnitude.
+    """
 
     source: str
     target: str
@@ -55,7 +58,7 @@ def genes_record(
 ) -> dict[str, Any]:
     """Return ranked genes as ``scanpy.tl.rank_genes_groups`` stores them, and a little more."""
     names = [r.name for r in ranked]
-    orders = [np.argsort(-r.score, kind="stable") for r in ranked]
+    orders = [np.argsort(-np.abs(r.score), kind="stable") for r in ranked]
 
     def column(values: Sequence[NDArray[Any]], kind: str) -> np.recarray[Any, Any]:
         ordered = [v[o] for v, o in zip(values, orders, strict=True)]

@@ -137,9 +137,7 @@ def _panel_size(n: int, height: float) -> tuple[float, float]:
 def _chosen(table: pd.DataFrame, genes: Sequence[str] | None, n_genes: int) -> pd.DataFrame:
     if genes is not None:
         return table.set_index("gene").loc[list(genes)].reset_index()
-    # a group's score has a sign: the strongest either way come first
-    order = np.argsort(-np.abs(table["scores"].to_numpy()), kind="stable")
-    return table.iloc[order[:n_genes]]
+    return table.iloc[:n_genes]
 
 
 def _bars(ax: Axes, table: pd.DataFrame, name: str) -> None:

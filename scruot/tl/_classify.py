@@ -21,6 +21,11 @@ class Classifier:
     Between two times with labelled cells, the votes of both are mixed linearly in time; before
     the first and after the last, that one votes alone.
 
+    Every state gets a group, and a labelled cell its own (at distance zero it outvotes all
+    others), so that populations add up and begin at the observed ones. Fates need another answer:
+    :class:`scruot.fates.classify.StateClassifier` shrinks its votes, may say "none of these", and
+    knows one time only, that at which a terminal state is.
+
     Parameters
     ----------
     x

@@ -146,8 +146,8 @@ def sparse_displacement(
     ``adata.obs["n_displaced_genes"]`` : int
         Number of displaced genes; 0 for cells without a target.
     ``adata.var["displacement_score"]``, ``["displacement_qval"]``, ``["displaced"]``
-        Largest score over comparisons, false discovery rate over all of them, and whether it is at
-        most ``fdr``.
+        Largest score over comparisons, without a sign; false discovery rate over all of them; and
+        whether it is at most ``fdr``.
     ``adata.uns["displacement_genes"]`` : dict
         Genes ranked per group and comparison, in the layout of ``scanpy.tl.rank_genes_groups``,
         which scanpy's ``get.rank_genes_groups_df`` and plots read;
@@ -170,9 +170,12 @@ def sparse_displacement(
     unusual of several quantiles over cells of displacement over standard error, at two sizes of
     neighbourhoods and over all cells, each compared with the same number between random halves of
     one snapshot; several intervals are pooled by Fisher's method. *Groups* are ranked by their mean
-    displacement over its standard error, with the sign; without ``groupby`` genes are ranked by
-    the unsigned score of the calls. ``logfoldchanges`` are mean displacements over ``ln 2``, which
-    is what they are for genes as ``ln(1 + x)``.
+    displacement over its standard error; without ``groupby`` genes are ranked by the score of the
+    calls. Either way ``scores`` have the sign of the mean displacement, and genes are ranked by
+    magnitude, as with scanpy's ``rankby_abs=True``. Without ``groupby`` the sign says little of a
+    gene that goes up in some cells and down in others, and a score of 0 is no more than chance.
+    ``logfoldchanges`` are mean displacements over ``ln 2``, which is what they are for genes as
+    ``ln(1 + x)``.
 
     ``"elastic"`` solves for its own coupling in the space of the genes unless ``coupling`` names
     one. Its sparsity is of each single cell, whose own noise it takes for displacement wherever a
@@ -320,7 +323,7 @@ def _ranked(
                 Ranked(
                     *pair.labels,
                     "" if groups is None else str(groups.categories[code]),
-                    maps.score[k] if alone else test.score[row],
+                    _signed(maps.score[k], test.mean[row]) if alone else test.score[row],
                     test.mean[row],
                     p_value,
                     adjusted(p_value),
@@ -328,6 +331,12 @@ def _ranked(
                 )
             )
     return found
+
+
+def _signed(score: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give a score of evidence the sign of the mean displacement."""
+    # below zero: less than genes that do not move usually have
+    return np.sign(mean) * np.maximum(score, 0.0)
 
 
 def _write(

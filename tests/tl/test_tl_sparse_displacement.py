@@ -48,7 +48,12 @@ def test_scanpy_reads_the_ranked_genes(jumping):
     table = sc.get.rank_genes_groups_df(jumping, group="0 to 1", key="displacement_genes")
     assert list(table.columns[:5]) == ["names", "scores", "logfoldchanges", "pvals", "pvals_adj"]
     assert set(table["names"]) == set(jumping.var_names)
-    assert (np.diff(table["scores"]) <= 0).all()
+    assert (np.diff(table["scores"].abs()) <= 0).all()
+    signed = table[table["scores"] != 0]
+    assert (np.sign(signed["scores"]) == np.sign(signed["logfoldchanges"])).all()
+    assert {-1.0, 1.0} == set(np.sign(signed["scores"][:50]))
+    strength = jumping.var.loc[table["names"], "displacement_score"].clip(lower=0)
+    np.testing.assert_allclose(table["scores"].abs(), strength, rtol=1e-6)
     top = jumping.var.loc[table["names"][:50], "displaced_true"]
     assert top.mean() > 0.95
 
