@@ -79,7 +79,10 @@ def read_jacobian(adata: AnnData, key: str | None) -> Mapping[str, Any]:
     """
     name = slots(key).regulatory_jacobian
     if name not in adata.uns:
-        msg = f"No derivatives in uns[{name!r}]. Call scruot.tl.regulatory_jacobian(adata) first."
+        msg = (
+            f"No derivatives in uns[{name!r}].{did_you_mean(name, map(str, adata.uns))} Call "
+            "scruot.tl.regulatory_jacobian(adata) first."
+        )
         raise KeyError(msg)
     entry = adata.uns[name]
     if not isinstance(entry, Mapping) or any(part not in entry for part in _WANTED):

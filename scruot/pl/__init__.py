@@ -3,6 +3,7 @@
 from scruot.pl._diagnose import diagnose
 from scruot.pl._displacement import displacement
 from scruot.pl._displacement_genes import displacement_genes
+from scruot.pl._driver_genes import driver_genes
 from scruot.pl._fate_bars import fate_bars
 from scruot.pl._fate_calibration import fate_calibration
 from scruot.pl._fate_map import fate_map
@@ -17,6 +18,7 @@ from scruot.pl._loss import loss
 from scruot.pl._mass import mass
 from scruot.pl._perturbation import perturbation
 from scruot.pl._potential import potential
+from scruot.pl._regulatory_jacobian import regulatory_jacobian
 from scruot.pl._sparsity_path import sparsity_path
 from scruot.pl._trajectories import trajectories
 from scruot.pl._transition_table import transition_table
@@ -30,6 +32,7 @@ __all__ = [
     "diagnose",
     "displacement",
     "displacement_genes",
+    "driver_genes",
     "fate_bars",
     "fate_calibration",
     "fate_map",
@@ -43,6 +46,7 @@ __all__ = [
     "mass",
     "perturbation",
     "potential",
+    "regulatory_jacobian",
     "sparsity_path",
     "trajectories",
     "transition_table",

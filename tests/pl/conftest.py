@@ -68,6 +68,7 @@ def toy(rng):
     couple(adata)
     displace(adata)
     decide(adata, rng)
+    regulate(adata)
     return adata
 
 
@@ -200,6 +201,25 @@ def decide(adata, rng):
     adata.uns["fate_calibration"] = {
         "table": pd.DataFrame(rows, columns=columns),
         "scores": {"skill": 0.8, "brier": 0.1, "calibration_error": 0.02, "r": 0.9},
+    }
+
+
+def regulate(adata):
+    """Write a gene that goes with two of three fates, and two genes that repress each other."""
+    table = {}
+    for fate, corr in (("low", -0.5), ("high", 0.4), ("top", 0.1)):
+        numbers = (corr, 1e-3 if abs(corr) > 0.2 else 0.2, 1e-2, corr - 0.1, corr + 0.1)
+        for kind, value in zip(("corr", "pval", "qval", "ci_low", "ci_high"), numbers, strict=True):
+            table[f"{fate}_{kind}"] = [value]
+    adata.varm["driver_genes"] = pd.DataFrame(table, index=adata.var_names)
+    effect = np.array([[-2.0, -1.0], [-0.5, -2.0]])
+    adata.uns["regulatory_jacobian"] = {
+        "genes": np.array(["Gata1", "Spi1"], dtype=object),
+        "groups": np.array(["0", "1"], dtype=object),
+        "n_cells": np.array([100, 100]),
+        "matrices": {"0": csr_matrix(effect), "1": csr_matrix(-effect)},
+        "groupby": "time",
+        "quantity": "velocity",
     }
 
 

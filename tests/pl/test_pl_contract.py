@@ -33,6 +33,8 @@ def plots(toy, simulation):
         "displacement": partial(pl.displacement, toy, "0"),
         "displacement_genes": partial(pl.displacement_genes, toy, "upper, 0 to 1"),
         "sparsity_path": partial(pl.sparsity_path, toy),
+        "driver_genes": partial(pl.driver_genes, toy, "high"),
+        "regulatory_jacobian": partial(pl.regulatory_jacobian, toy, 0.0),
         "gene_trends": partial(pl.gene_trends, toy),
         "fate_probabilities": partial(pl.fate_probabilities, toy),
         "fate_map": partial(pl.fate_map, toy),
@@ -48,8 +50,8 @@ def plots(toy, simulation):
 OF_TRANSPORT = ["ancestors", "descendants", "transition_table", "transport"]
 # what draws a table that a tool has left in uns
 OF_DISPLACEMENT = ["displacement", "displacement_genes"]
-OF_TABLES = ["gene_trends", "sparsity_path", "lineage_mass", "perturbation"]
-OF_FATES = ["fate_bars", "fate_calibration", "fate_map", "fate_probabilities"]
+OF_TABLES = ["gene_trends", "sparsity_path", "lineage_mass", "perturbation", "regulatory_jacobian"]
+OF_FATES = ["driver_genes", "fate_bars", "fate_calibration", "fate_map", "fate_probabilities"]
 OF_FITS = sorted(set(pl.__all__) - {*OF_TRANSPORT, *OF_TABLES, *OF_DISPLACEMENT, *OF_FATES})
 OF_THREE = ("fit_quality", "ancestors", "descendants", "landscape", "fate_probabilities")
 N_AXES = dict.fromkeys(OF_THREE, 3)

@@ -1,0 +1,49 @@
+"""Draw driver genes of the blastocyst's fates, and the network of the three-gene data.
+
+    python docs/figures/genes.py
+
+writes ``docs/_static/driver_genes.png`` and ``docs/_static/network.png``.
+"""
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+import scruot as sr
+
+STATIC = Path(__file__).parents[1] / "_static"
+
+
+def fates() -> None:
+    embryo = sr.datasets.guo2010()
+    sr.tl.fate_probabilities(
+        embryo,
+        "cell_type",
+        terminal_states=["EPI", "PE", "TE"],
+        source="transport",
+        mass={float(t): 2.0**t for t in range(7)},
+        n_dims=10,
+    )
+    sr.tl.driver_genes(embryo, groupby="time", groups=[4, 5])
+    sr.pl.driver_genes(embryo, save=STATIC / "driver_genes.png")
+
+
+def network() -> None:
+    adata = sr.datasets.three_gene(200, random_state=0)
+    sigma = float(adata.uns["truth"]["sigma"][0])
+    sr.tl.fit_dynamics(
+        adata, "crufm", use_rep="X_genes", sigma=sigma, steps=500, progress=False, random_state=0
+    )
+    sr.tl.regulatory_jacobian(adata, "lineage")
+    sr.pl.regulatory_jacobian(adata, kind="network", save=STATIC / "network.png")
+
+
+def main() -> None:
+    mpl.use("Agg")
+    mpl.rcParams["savefig.dpi"] = 160
+    fates()
+    network()
+
+
+if __name__ == "__main__":
+    main()
