@@ -101,7 +101,7 @@ def diagnose(
     ax_.set_ylim(total + 0.25, -0.25)
     ax_.set_axis_off()
     if title is not None:
-        ax_.set_title(title, fontsize=font("title"), loc="left")
+        ax_.set_title(title, fontsize=font("title"))
     return finish(ax_, given=ax is not None, show=show, save=save)
 
 

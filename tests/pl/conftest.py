@@ -64,6 +64,7 @@ def toy(rng):
     adata.uns["lineage_mass"] = lineage_table()
     adata.uns["perturbation"] = perturbation_table()
     adata.uns["landscape"] = valleys()
+    adata.uns["dynamics_diagnosis"] = diagnosis()
     adata.uns["gene_trends"] = trends_table()
     couple(adata)
     displace(adata)
@@ -87,6 +88,20 @@ def valleys():
         "source": "cells",
         "grid_source": "cells",
     }
+
+
+def diagnosis():
+    """Return one check of each verdict."""
+    nan = np.nan
+    return pd.DataFrame(
+        [
+            ("observed cells", 0.8, 1.25, 2.0, "good", "W1 is 0.80 times the noise", ""),
+            ("population", 0.2, 0.05, 0.3, "doubtful", "off by 20 %", "train longer"),
+            ("fates", 0.9, 0.1, 0.5, "bad", "most of them end nowhere", "name more states"),
+            ("held-out times", nan, nan, nan, "not checked", "none was left out", "fit again"),
+        ],
+        columns=["check", "value", "good", "bad", "verdict", "finding", "remedy"],
+    )
 
 
 def lineage_table():

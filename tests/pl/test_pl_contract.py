@@ -44,6 +44,7 @@ def plots(toy, simulation):
         "transition_table": partial(pl.transition_table, toy),
         "descendants": partial(pl.descendants, toy),
         "ancestors": partial(pl.ancestors, toy),
+        "diagnose": partial(pl.diagnose, toy),
     }
 
 
@@ -55,6 +56,7 @@ OF_FATES = ["driver_genes", "fate_bars", "fate_calibration", "fate_map", "fate_p
 OF_FITS = sorted(set(pl.__all__) - {*OF_TRANSPORT, *OF_TABLES, *OF_DISPLACEMENT, *OF_FATES})
 OF_THREE = ("fit_quality", "ancestors", "descendants", "landscape", "fate_probabilities")
 N_AXES = dict.fromkeys(OF_THREE, 3)
+WIDTHS = {"diagnose": 7.0}  # sentences, as wide as a page
 
 
 def dense(values):
@@ -111,7 +113,7 @@ def test_saves_one_column_without_showing(plots, name, monkeypatch, tmp_path):
     with Image.open(path) as image:
         width = image.width
         assert np.asarray(image.convert("L")).std() > 0
-    wide = 5.1 if name in N_AXES else 3.3
+    wide = 5.1 if name in N_AXES else WIDTHS.get(name, 3.3)
     assert width == pytest.approx(300 * wide, abs=2)
 
 
@@ -171,7 +173,7 @@ def test_every_label_lies_inside_the_figure(plots, name):
         assert box.y1 <= page.y1 + 1
 
 
-@each
+@pytest.mark.parametrize("name", sorted(set(pl.__all__) - {"diagnose"}))  # it has no axis to label
 def test_fonts_follow_the_user(plots, name):
     with mpl.rc_context({"font.size": 20}):
         ax = axes_of(plots[name](show=False))[0]
@@ -194,6 +196,7 @@ def test_a_fit_with_a_key_of_its_own(plots, name, toy):
     toy.obs["alt_growth"] = toy.obs.pop("growth")
     toy.obs["alt_potential"] = toy.obs.pop("potential")
     toy.uns["alt_landscape"] = toy.uns.pop("landscape")
+    toy.uns["alt_diagnosis"] = toy.uns.pop("dynamics_diagnosis")
     drawn = plots[name](key="alt", show=False)
     assert axes_of(drawn)[0].has_data()
 
