@@ -16,16 +16,36 @@ from scruot.tl._groups import read_groups
 
 
 def labels(adata: AnnData, column: str) -> pd.Categorical:
-    """Return the group of every cell; numbers, such as times, are groups, too."""
+    """Return the group of every cell; numbers that many cells share, as times, are groups, too.
+
+    Raises
+    ------
+    KeyError
+        When there is no such column.
+    ValueError
+        When it holds measurements, or no label at all.
+    """
     values = read_obs(adata, column, "groups")
     if not pd.api.types.is_float_dtype(values.dtype):
         return read_groups(adata, column)
-    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    present = np.unique(numbers[np.isfinite(numbers)])
-    names = [f"{v:g}" for v in present]
-    codes = np.where(np.isfinite(numbers), np.searchsorted(present, numbers), -1)
+    found = numbered(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    n_labelled = int((np.asarray(found.codes) >= 0).sum())
+    if n_labelled == 0 or 2 * len(found.categories) > max(n_labelled, 2):
+        msg = (
+            f"obs[{column!r}] holds {len(found.categories)} different numbers in {n_labelled} "
+            "cells; expected groups: a categorical column, words, or numbers that many cells share."
+        )
+        raise ValueError(msg)
+    return found
+
+
+def numbered(values: NDArray[np.float64]) -> pd.Categorical:
+    """Return the group of every number, in their order; none for NaN and infinity."""
+    present, codes = np.unique(values[np.isfinite(values)], return_inverse=True)
+    every = np.full(len(values), -1)
+    every[np.isfinite(values)] = codes
     # the stubs tell categoricals of words from those of anything
-    found: Any = pd.Categorical.from_codes(codes.tolist(), pd.Index(names))
+    found: Any = pd.Categorical.from_codes(every.tolist(), pd.Index([f"{v:g}" for v in present]))
     return found
 
 

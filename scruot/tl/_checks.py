@@ -17,10 +17,10 @@ def check_step(step: Any) -> None:
         raise ValueError(msg)
 
 
-def whole(name: str, value: Any) -> None:
-    """Refuse anything but ``None`` or a whole number of at least one."""
+def whole(name: str, value: Any, *, least: int = 1) -> None:
+    """Refuse anything but ``None`` or a whole number of at least ``least``."""
     if value is None:
         return
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        msg = f"Found {name}={value!r}; expected a whole number >= 1."
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        msg = f"Found {name}={value!r}; expected a whole number >= {least}."
         raise ValueError(msg)

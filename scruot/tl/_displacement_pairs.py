@@ -183,8 +183,8 @@ def _taken(plan: csr_matrix, rows: NDArray[np.intp], columns: NDArray[np.intp]) 
 
 def simulated_ends(
     adata: AnnData, key: str | None, pairs: list[Comparison], device: str
-) -> tuple[NDArray[np.float32], list[tuple[NDArray[np.float64], NDArray[np.float64]]]]:
-    """Return the fit's representation, and where cells of each comparison go with what mass."""
+) -> tuple[NDArray[np.float32], list[tuple[NDArray[np.float64], NDArray[np.float64]]], str]:
+    """Return the fitted cells, where those of each comparison go with what mass, and in which."""
     fitted = read_fitted(adata, key, device)
     ends = []
     for pair in pairs:
@@ -195,4 +195,4 @@ def simulated_ends(
             start, [first, last], weights=weights / weights.sum(), stochastic=False
         )
         ends.append((path.x[-1].double().numpy(), path.weights[-1].double().numpy()))
-    return fitted.x, ends
+    return fitted.x, ends, str(fitted.record["representation"]["use_rep"])

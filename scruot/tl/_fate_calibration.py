@@ -125,8 +125,8 @@ def _truth(adata: AnnData, truth: str, found: Fates) -> NDArray[np.float64]:
     strange = sorted(set(names.dropna()) - set(found.names))
     if strange:
         msg = (
-            f"obs[{truth!r}] holds {strange}, which are no fates; expected some of {found.names}, "
-            f"missing where unknown.{did_you_mean(strange[0], found.names)}"
+            f"obs[{truth!r}] holds {strange[:5]}, which are no fates; expected some of "
+            f"{found.names}, missing where unknown.{did_you_mean(strange[0], found.names)}"
         )
         raise ValueError(msg)
     columns = [(names == name).to_numpy(dtype=float, na_value=np.nan) for name in found.names]

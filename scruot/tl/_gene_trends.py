@@ -50,7 +50,7 @@ def gene_trends(
     *,
     simulation: AnnData | None = None,
     time: str | None = None,
-    fates: str | None = None,
+    fates_key: str | None = None,
     lineages: Sequence[str] | None = None,
     layer: str | None = None,
     n_points: int = 100,
@@ -82,7 +82,7 @@ def gene_trends(
     time
         Column of ``obs`` with numbers. By default that of
         :func:`scruot.tl.pseudotime_from_dynamics` where there is one, else the times of the fit.
-    fates
+    fates_key
         ``key_added`` of the fates.
     lineages
         Which fates, all by default.
@@ -153,7 +153,7 @@ def gene_trends(
     check_writable(adata, copy=copy)
     slot = named(key_added, GENE_TRENDS)
     if simulation is None:
-        found = _of_cells(adata, genes, time, fates, lineages, layer, n_points, n_knots, key)
+        found = _of_cells(adata, genes, time, fates_key, lineages, layer, n_points, n_knots, key)
     else:
         found = _of_simulation(simulation, genes, lineages)
     table = pd.concat(found.rows, ignore_index=True)
@@ -173,7 +173,7 @@ def _of_cells(
     adata: AnnData,
     genes: Sequence[str],
     time: str | None,
-    fates: str | None,
+    fates_key: str | None,
     lineages: Sequence[str] | None,
     layer: str | None,
     n_points: int,
@@ -183,7 +183,7 @@ def _of_cells(
     matrix = read_expression(adata, layer=layer, use_raw=False, gene_symbols=None)
     columns = gene_columns(adata, genes)
     name, t = _times(adata, time, key)
-    weights, groupby = _weights(adata, fates, lineages)
+    weights, groupby = _weights(adata, fates_key, lineages)
     y = _dense(matrix.take([int(c) for c in columns]), f"{matrix.label} of the genes asked for")
     rows = []
     for lineage, weight in weights.items():
@@ -227,13 +227,13 @@ def _times(adata: AnnData, time: str | None, key: str | None) -> tuple[str, Arra
 
 
 def _weights(
-    adata: AnnData, fates: str | None, lineages: Sequence[str] | None
+    adata: AnnData, fates_key: str | None, lineages: Sequence[str] | None
 ) -> tuple[dict[str, Array], str]:
     """Return the weight of every cell in each lineage, and the column with their colours."""
-    names = fate_slots(fates)
+    names = fate_slots(fates_key)
     if names.probabilities not in adata.obsm:
-        if fates is not None or lineages is not None:
-            asked = "" if fates is None else f", key_added={fates!r}"
+        if fates_key is not None or lineages is not None:
+            asked = "" if fates_key is None else f", key_added={fates_key!r}"
             msg = (
                 f"Found no obsm[{names.probabilities!r}]; run scruot.tl.fate_probabilities(adata, "
                 f"groupby=...{asked}) first."

@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from sklearn.neighbors import KNeighborsClassifier
 
 from scruot.io.read import Cells, read_obs
+from scruot.tl._classify import classifier
 from scruot.tl._clouds import Cloud
 from scruot.tl._fitted import FittedCells
-
-_NEIGHBORS = 15
 
 
 def read_groups(adata: AnnData, groupby: str) -> pd.Categorical:
@@ -69,15 +67,14 @@ def group_masses(
 ) -> pd.DataFrame:
     """Return one row per time and group: predicted and observed population, relative error.
 
-    A simulated cell is shared among the groups of its nearest labelled cells of that time (of
-    all times, where that time has none), weighed by one over the distance.
+    A simulated cell is shared among the groups by :class:`scruot.tl._classify.Classifier`.
     """
-    codes = np.asarray(groups.codes)
+    codes, votes = np.asarray(groups.codes), classifier(groups, cells)
     rows = []
     for time, cloud in simulated.items():
-        labelled = (codes >= 0) & (cells.mass > 0)
-        here = labelled & (cells.time == time)
-        predicted = _vote(cells.x, codes, here if here.any() else labelled, cloud)
+        here = (codes >= 0) & (cells.mass > 0) & (cells.time == time)
+        share = cloud.weights / cloud.weights.sum()
+        predicted = cloud.population * (share @ votes.at(time, cloud.x))
         observed = np.bincount(codes[here], cells.mass[here], minlength=len(groups.categories))
         # cells without a label are taken to be like those with one
         with np.errstate(invalid="ignore"):
@@ -87,15 +84,3 @@ def group_masses(
             rows.append((time, name, float(mass), float(seen), float(error)))
     columns = ["time", "group", "mass", "mass_observed", "mass_error"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _vote(
-    x: NDArray[np.float32], codes: NDArray[np.integer], rows: NDArray[np.bool_], cloud: Cloud
-) -> NDArray[np.float64]:
-    # weighed by nearness: a group with fewer cells than neighbours is not outvoted from afar
-    classifier = KNeighborsClassifier(min(_NEIGHBORS, int(rows.sum())), weights="distance")
-    classifier.fit(x[rows], codes[rows])
-    masses = np.zeros(codes.max() + 1)
-    share = cloud.weights / cloud.weights.sum()
-    masses[classifier.classes_] = cloud.population * (share @ classifier.predict_proba(cloud.x))
-    return masses

@@ -120,7 +120,7 @@ def landscape(
     """
     if source not in _SOURCES:
         raise ValueError(unknown("source", source, _SOURCES))
-    whole("n_grid", n_grid)
+    whole("n_grid", n_grid, least=2)
     check_writable(adata, copy=copy)
     cells = read_fitted(adata, key, "cpu")
     learned = _learned(cells, source)

@@ -51,7 +51,7 @@ def perturbation(
     perturb: Perturb | Mapping[str, Perturb],
     *,
     groupby: str | None = None,
-    fates: str | None = None,
+    fates_key: str | None = None,
     start: Start = None,
     n_cells: int | None = 1000,
     n_simulations: int = 20,
@@ -86,7 +86,7 @@ def perturbation(
         time only, and have there the fates and the numbers of descendants of the 15 nearest
         observed cells, weighed by one over the distance. That keeps the calibration of those
         fates, also with a deterministic model, whose simulations each end in one fate.
-    fates
+    fates_key
         ``key_added`` of the fates.
     start
         Start cells, as in :func:`scruot.tl.simulate`; all fitted cells of the first time by
@@ -177,7 +177,7 @@ def perturbation(
     cells = read_fitted(adata, key, device)
     beginning = begin(adata, cells, start, backward=False)
     begins = cells.model.times[0] if beginning.time is None else beginning.time
-    ends = _ends(adata, cells, begins, groupby, fates)
+    ends = _ends(adata, cells, begins, groupby, fates_key)
     asked = _named_perturbations(perturb)
     n = len(beginning.x)
     shifts = {
@@ -202,7 +202,7 @@ def perturbation(
         "table": table,
         "perturb": {name: describe(one) for name, one in asked.items()},
         "shift": {name: np.atleast_2d(shift).mean(axis=0) for name, shift in shifts.items()},
-        "groupby": _colored_by(adata, groupby, fates),
+        "groupby": _colored_by(adata, groupby, fates_key),
         "key": slots(key).key,
         "n_start": len(plain.x),
         "start_time": begins,
@@ -211,7 +211,7 @@ def perturbation(
             "n_simulations": run.repeats,
             "stochastic": bool(noisy),
             "random_state": random_state,
-            "fates": "" if groupby is not None else fate_slots(fates).probabilities,
+            "fates": "" if groupby is not None else fate_slots(fates_key).probabilities,
         },
     }
     written = writable(adata, copy=copy)
@@ -252,7 +252,7 @@ def _taken(start: Beginning, rows: NDArray[np.integer]) -> Beginning:
 
 
 def _ends(
-    adata: AnnData, cells: FittedCells, begins: float, groupby: str | None, fates: str | None
+    adata: AnnData, cells: FittedCells, begins: float, groupby: str | None, fates_key: str | None
 ) -> _Ends:
     later = [t for t in cells.model.times if t > begins]
     if not later:
@@ -268,9 +268,9 @@ def _ends(
         there = np.flatnonzero(np.any(votes.at(end, votes.x), axis=0))
         present = [str(name) for name in groups.categories[there]]
         return _Ends(present, end, lambda x: votes.at(end, x)[:, there])
-    names = fate_slots(fates)
+    names = fate_slots(fates_key)
     if names.probabilities not in adata.obsm:
-        asked = "" if fates is None else f", key_added={fates!r}"
+        asked = "" if fates_key is None else f", key_added={fates_key!r}"
         msg = (
             f"Found no obsm[{names.probabilities!r}]: run scruot.tl.fate_probabilities(adata, "
             f"groupby=...{asked}) first, or give groupby to simulate to the end."
@@ -335,9 +335,9 @@ class _Runner:
         return np.concatenate(parts)
 
 
-def _colored_by(adata: AnnData, groupby: str | None, fates: str | None) -> str:
+def _colored_by(adata: AnnData, groupby: str | None, fates_key: str | None) -> str:
     """Return the column whose stored colours the groups have."""
     if groupby is not None:
         return groupby
-    names = fate_slots(fates)
+    names = fate_slots(fates_key)
     return names.fate if names.fate in adata.obs else ""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
@@ -15,7 +14,7 @@ from scipy import sparse
 from scruot._keys import slots
 from scruot._messages import unknown
 from scruot.io.store import check_writable, writable
-from scruot.tl._cells import labels
+from scruot.tl._cells import labels, numbered
 from scruot.tl._checks import whole
 from scruot.tl._fitted import FittedCells, jacobian_at, read_fitted
 from scruot.tl._genes import chosen_genes, fitted_loadings
@@ -132,7 +131,7 @@ def regulatory_jacobian(
         raise ValueError(msg)
     groupby = groupby or str(cells.record["params"]["time_key"])
     by_time = groupby == str(cells.record["params"]["time_key"])
-    groups = _times(cells) if by_time else labels(adata, groupby)
+    groups = numbered(cells.time) if by_time else labels(adata, groupby)
     columns = weights.genes if columns is None else columns
     forward, back = weights.weights[columns], weights.encoder[:, columns]
     latent, matrices, n_cells = {}, {}, []
@@ -155,13 +154,6 @@ def regulatory_jacobian(
     adata = writable(adata, copy=copy)
     adata.uns[names.regulatory_jacobian] = entry
     return adata if copy else None
-
-
-def _times(cells: FittedCells) -> pd.Categorical:
-    times, codes = np.unique(cells.time, return_inverse=True)
-    # the stubs tell categoricals of words from those of anything
-    found: Any = pd.Categorical.from_codes(codes.tolist(), pd.Index([f"{t:g}" for t in times]))
-    return found
 
 
 def _mean_jacobian(

@@ -17,6 +17,7 @@ from scruot._keys import DisplacementSlots, displacement_slots
 from scruot.displacement.calibrate import adjusted
 from scruot.dynamics.device import resolve_device
 from scruot.io.displacement import Ranked, genes_record
+from scruot.io.loadings import require_unique_genes
 from scruot.io.mass import read_mass
 from scruot.io.read import check_names, read_obs
 from scruot.io.representation import read_representation, require_variation
@@ -81,7 +82,8 @@ def sparse_displacement(
     time_key
         Column of ``obs`` with the times or conditions.
     use_rep, n_dims
-        Representation in which cells are near each other, and how many of its columns to use.
+        Representation in which cells are near each other, and how many of its columns to use;
+        with ``coupling="dynamics"`` it is always that of the fit.
     mass
         ``"counts"``: every cell counts the same; or a column of ``obs`` with the cells' masses.
     coupling
@@ -213,6 +215,7 @@ def sparse_displacement(
     slots = displacement_slots(key_added)
     check_writable(adata, copy=copy)
     check_names(adata)
+    require_unique_genes(adata)
     masses = read_masses(adata, time_key, mass)
     pairs = comparisons(adata, time_key, source, target, masses)
     origin = chosen_coupling(adata, coupling, coupling_key, time_key, pairs)
@@ -221,7 +224,9 @@ def sparse_displacement(
     rows = [(p.source, p.target) for p in pairs]
     ends = None
     if origin == "dynamics":
-        cells, ends = simulated_ends(adata, coupling_key, pairs, str(resolve_device(device)))
+        cells, ends, use_rep = simulated_ends(
+            adata, coupling_key, pairs, str(resolve_device(device))
+        )
     else:
         cells = read_representation(adata, use_rep, n_dims)
         require_variation(cells, use_rep)

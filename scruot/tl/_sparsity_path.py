@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def sparsity_path(
     )
     whole("n_cells", n_cells)
     tried = list(_STRENGTHS[method] if strengths is None else strengths)
-    if not tried or not all(np.isfinite(s) and s >= 0 for s in tried):
+    if not tried or not all(isinstance(s, Real) and 0 <= s < np.inf for s in tried):
         msg = f"Found strengths={tried}; expected finite numbers, at least 0."
         raise ValueError(msg)
     slot = displacement_slots(key_added).path

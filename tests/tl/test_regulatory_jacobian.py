@@ -109,6 +109,7 @@ def test_groups_genes_table_and_file(in_genes, tmp_path):
         ({"n_regulators": 0}, ValueError, "n_regulators"),
         ({"genes": ["x9"]}, KeyError, "Unknown gene"),
         ({"groupby": "linage"}, KeyError, "Did you mean 'lineage'"),
+        ({"groupby": "growth"}, ValueError, "different numbers in"),
         ({"key": "none"}, KeyError, "none"),
         ({"loadings": "PCs"}, KeyError, "No loadings 'PCs'"),
     ],

@@ -133,7 +133,7 @@ def test_key_and_copy(drifting, fit_constant):
         ({"times": [-1.0]}, "none before 0"),
         ({"times": ["noon"]}, "numbers in the unit of the fit"),
         ({"times": []}, "at least one"),
-        ({"n_grid": 0}, "n_grid=0"),
+        ({"n_grid": 1}, "n_grid=1; expected a whole number >= 2"),
         ({"components": (1, 3)}, "from 1 to 2"),
         ({"components": (1, 1)}, "from 1 to 2"),
         ({"basis": "flat", "times": [0.5]}, "fitted representation alone"),

@@ -120,6 +120,28 @@ def test_bad_input_is_refused_and_nothing_written(jumping, arguments, error, sai
     assert adata.var.empty
 
 
+def test_genes_without_names_of_their_own_are_refused(jumping):
+    adata = ad.AnnData(jumping.X, obs=jumping.obs[["time"]])
+    adata.obsm["X_pca"] = jumping.obsm["X_pca"]
+    adata.var_names = ["gene"] * adata.n_vars
+    with pytest.raises(ValueError, match="var_names_make_unique"):
+        scruot.tl.sparse_displacement(adata)
+
+
+@pytest.mark.parametrize("strengths", [[], [-1.0], "high", [np.nan]])
+def test_strengths_that_are_none_are_refused(jumping, strengths):
+    with pytest.raises(ValueError, match="strengths"):
+        scruot.tl.sparsity_path(jumping, strengths, source=0.0, target=1.0)
+
+
+def test_the_representation_of_the_fit_is_the_one_recorded():
+    adata = scruot.datasets.sparse_displacement("jumping", 100, n_genes=60)
+    adata.obsm["X_other"] = adata.obsm.pop("X_pca")
+    scruot.tl.fit_dynamics(adata, use_rep="X_other", steps=5, progress=False)
+    scruot.tl.sparse_displacement(adata, coupling="dynamics")
+    assert adata.uns["displacement_genes"]["params"]["use_rep"] == "X_other"
+
+
 @pytest.fixture(scope="module")
 def gradual():
     """Two lineages that separate along their own genes under strong idle variance."""
