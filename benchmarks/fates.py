@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from current_velocity import cosine, current_velocity
 from sklearn.metrics import roc_auc_score
 
 import scruot
@@ -221,7 +222,11 @@ def run(data: str, method: str, seed: int) -> dict[str, float]:
         begin = time.process_time()
         scruot.tl.fate_probabilities(adata, "cell_type", stochastic=False if how else None)
         growth = adata.obs["growth"].to_numpy()
-    return {**score(adata, growth), "CPU s": time.process_time() - begin}
+    spent = time.process_time() - begin
+    found = {**score(adata, growth), "cosine": np.nan, "CPU s": spent}
+    if data in BRANCHING and solver != "transport":
+        found["cosine"] = cosine(adata.obsm["velocity_sim"], current_velocity(adata))
+    return found
 
 
 def main() -> None:
