@@ -7,6 +7,8 @@ and the score read from the mixture, for the three core coordinates. In the othe
 cancel: their current velocity is zero.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from anndata import AnnData
 from scipy.spatial import cKDTree
@@ -32,7 +34,7 @@ def current_velocity(adata: AnnData, *, dt: float = 0.05, random_state: int = 0)
     rng = np.random.default_rng(random_state)
     x = START_STD * rng.standard_normal((PARTICLES, N_CORE))
     score = np.where((time == times[0])[:, None], -core / START_STD**2, 0.0)
-    for start, stop in zip(times[:-1], times[1:], strict=True):
+    for start, stop in pairwise(times):
         n_steps = int(np.ceil((stop - start) / dt - 1e-9))
         step = (stop - start) / n_steps
         for i in range(n_steps):
