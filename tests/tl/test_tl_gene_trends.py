@@ -206,7 +206,7 @@ def test_a_fate_of_few_cells_has_no_trend(caplog):
         ({"time": "fate"}, ValueError, "expected numbers"),
         ({"time": None}, KeyError, "No fitted dynamics"),
         ({"lineages": ["rigt"]}, ValueError, "Did you mean 'right'"),
-        ({"fates": "other"}, KeyError, "fate_probabilities"),
+        ({"fates_key": "other"}, KeyError, "fate_probabilities"),
         ({"layer": "log"}, KeyError, "layer"),
         ({"n_points": 1}, ValueError, "n_points=1"),
         ({"n_knots": 0}, ValueError, "n_knots=0"),
