@@ -205,15 +205,15 @@ def add_key(ax: Axes, coloring: Coloring) -> None:
 
 
 def color_bar(
-    ax: Axes,
+    ax: Axes | list[Axes],
     mappable: ScalarMappable,
     label: str,
     *,
     ticks: Sequence[str] = (),
     extend: str = "neither",
 ) -> None:
-    """Draw a slim colour bar; named `ticks` stand in the middle of its steps."""
-    bar = figure_of(ax).colorbar(
+    """Draw a slim colour bar beside one or all axes; `ticks` stand in the middle of its steps."""
+    bar = figure_of(ax[0] if isinstance(ax, list) else ax).colorbar(
         mappable, ax=ax, extend=extend, fraction=0.06, pad=0.02, aspect=22, shrink=0.8
     )
     if ticks:

@@ -148,7 +148,7 @@ def regulatory_jacobian(
     if kind == "network":
         explain_network(axes[-1], mappable.get_cmap())
     else:
-        color_bar(axes[-1], mappable, _LABEL, extend=_beyond(list(shown.values()), top))
+        color_bar(axes, mappable, _LABEL, extend=_beyond(list(shown.values()), top))
     single = groups is not None and n == 1 and (isinstance(groups, str) or np.isscalar(groups))
     if single:
         return finish(axes[0], given=ax is not None, show=show, save=save)
