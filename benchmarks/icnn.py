@@ -63,9 +63,9 @@ def report(
     )
 
 
-def run(name: str, extra: dict[str, Any], *, local: bool) -> None:
+def run(name: str, extra: dict[str, Any], *, seed: int, local: bool) -> None:
     data, wanted = CASES[name]
-    adata = datasets.sparse_displacement(random_state=0, **data)
+    adata = datasets.sparse_displacement(random_state=seed, **data)
     time_ = adata.obs["time"].to_numpy()
     y, x = (np.asarray(adata.X[time_ == t], dtype=float) for t in (0.0, 1.0))
     start = time.process_time()
@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--no-local", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="of the data")
     parser.add_argument("--set", nargs="*", default=[], help="name=number, for all cases")
     parser.add_argument("--flush-denormal", action="store_true")
     given = parser.parse_args()
@@ -101,7 +102,7 @@ def main() -> None:
     print("| data | method | AP genes / pairs | genes a cell | strength | error | CPU s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in given.names or CASES:
-        run(name, extra, local=not given.no_local)
+        run(name, extra, seed=given.seed, local=not given.no_local)
 
 
 if __name__ == "__main__":

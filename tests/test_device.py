@@ -12,6 +12,7 @@ import torchsde._brownian.brownian_interval as brownian_interval
 from anndata import AnnData
 
 from scruot import get, tl
+from scruot.displacement.icnn import fit_icnn
 from scruot.dynamics import Dynamics, Scale, Snapshots
 from scruot.dynamics import device as home
 from scruot.dynamics.fields import Ensemble, Field
@@ -435,6 +436,50 @@ def test_model(device, n_models):
     moved = there.to("cpu")
     assert not is_there(*moved.field.parameters())
     np.testing.assert_allclose(moved.growth(6.0, x), here.growth(6.0, x), rtol=1e-5)
+
+
+@faked
+def test_jacobians(device):
+    def derived(where, quantity, x):
+        generator = home.make_generator(where, 0)
+        field = Noisy(generator=generator, device=where)
+        model = Dynamics(
+            field,
+            Scale(shift=(1.0, 2.0), length=3.0, origin=5.0, time=2.0),
+            method="hand",
+            learns=("drift", "score", "growth"),
+            times=(5.0, 9.0),
+            masses=(1.0, 1.0),
+            sigma=(0.5, 0.2),
+            device=where,
+        )
+        return model.jacobian(quantity, 6.0, x)
+
+    x = np.random.default_rng(0).normal(size=(7, 2))
+    for quantity, shape in (("velocity", (7, 2, 2)), ("drift", (7, 2, 2)), ("growth", (7, 2))):
+        expected = derived(torch.device("cpu"), quantity, x)
+        assert expected.shape == shape
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(derived(device, quantity, x), expected, rtol=1e-4, atol=1e-7)
+        assert is_there(derived(device, quantity, torch.from_numpy(x).to(device)))
+
+
+@faked
+@pytest.mark.parametrize("wish", [{"n_active": 2}, {"tradeoff": 0.5}, {"strength": 0.1}])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_neural_displacement(device, wish, weighted):
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(30, 4)), rng.normal(size=(40, 4)) + np.array([2, 1, 0, 0])
+    weights = (rng.uniform(1, 2, 30), rng.uniform(1, 2, 40)) if weighted else (None, None)
+    asked = {"rounds": 4, "block": 2, "trials": 2, "width": 8, **wish}
+    here, there = (
+        fit_icnn(source, target, *weights, device=str(where), **asked) for where in ("cpu", device)
+    )
+    assert is_there(there._centre, *there._potential.parameters())
+    moved = here.displacement(source)
+    assert np.abs(moved).max() > 0
+    np.testing.assert_allclose(there.displacement(source), moved, rtol=1e-3, atol=1e-4)
+    assert there.strength == pytest.approx(here.strength, rel=1e-4)
 
 
 @faked

@@ -21,6 +21,7 @@ from scruot.cli._options import (
     Settings,
     parse_scalar,
     parse_settings,
+    show_progress,
 )
 from scruot.cli._tables import table_text
 
@@ -69,7 +70,7 @@ def genes(
     known = tl.sparse_displacement.__kwdefaults__ or {}
     own = {"method", "source", "target", "time_key", "use_rep", "coupling", "groupby", "layer"}
     for name in others:
-        if name in own or name not in known or name == "copy":
+        if name in own or name not in known or name in ("copy", "progress"):
             msg = f"found {name}; expected an option of its own, or a parameter from the help."
             raise typer.BadParameter(msg, param_hint="'--set'")
     check_file(output)
@@ -92,6 +93,7 @@ def genes(
         random_state=random_state,
         device=device,
         key_added=key_added,
+        progress=show_progress(quiet),
         **others,
     )
     with replacing(output) as temporary:

@@ -15,7 +15,7 @@ from torch import Tensor
 from scruot.displacement.convex import ConvexPotential
 from scruot.displacement.penalties import Sparsity
 from scruot.displacement.saddle import Game
-from scruot.displacement.strength import PathPoint, adapt, make_schedule
+from scruot.displacement.strength import ROUNDING, PathPoint, adapt, make_schedule
 from scruot.dynamics.device import resolve_device
 
 __all__ = ["IcnnMap", "fit_icnn"]
@@ -146,7 +146,7 @@ def fit_icnn(
     device
         Where to compute.
     progress
-        Whether to log every block.
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -220,7 +220,8 @@ def _check(source: Array, target: Array, threshold: Any) -> None:
 
 def _within(found: IcnnMap, source: Array, share: Array, n_active: float) -> IcnnMap:
     """Raise the cut where no strength has met the wanted number of displaced genes."""
-    if found.n_active <= n_active:
+    limit = n_active * (1 + ROUNDING)
+    if found.n_active <= limit:
         return found
     raw = IcnnMap(**{**vars(found), "cut": 0.0}).displacement(source)
     size = np.sort(np.abs(raw).ravel())
@@ -228,7 +229,7 @@ def _within(found: IcnnMap, source: Array, share: Array, n_active: float) -> Icn
     for _ in range(50):
         middle = 0.5 * (low + high)
         count = float(share @ (np.abs(raw) > middle).sum(axis=1))
-        low, high = (middle, high) if count > n_active else (low, middle)
+        low, high = (middle, high) if count > limit else (low, middle)
     count = float(share @ (np.abs(raw) > high).sum(axis=1))
     logger.warning(
         "No strength of the penalty met n_active=%g (%.1f); displacements up to %.3g are cut.",

@@ -8,22 +8,29 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from scruot.displacement.saddle import Game
 
-__all__ = ["PathPoint", "Schedule", "adapt", "make_schedule"]
+__all__ = ["ROUNDING", "PathPoint", "Schedule", "adapt", "make_schedule"]
 
 logger = logging.getLogger(__name__)
 
 # Factor by which the strength grows while too many genes are displaced, and how often at most.
 _RAISE = 1.5
 _RAISES = 20
+# Raising ends where so many raises in a row have taken away less than this share of the genes.
+_STUCK, _MOVED = 3, 0.01
+# A mean over cells of the same whole number differs from it by rounding.
+ROUNDING = 1e-9
 # Steps shrink as the strength grows: at a constant size, their jitter alone displaces genes.
 _SLOWER = 0.8
 # In how many parts the second half of the first rounds slows down.
 _SHRINKS = 6
 # Smallest relative change that is proposed.
 _LEAST = 0.01
+# Rounds between two looks at the progress bar.
+_TICK = 10
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,12 @@ class Schedule:
     rounds: int
     block: int
     trials: int
+
+    @property
+    def most(self) -> int:
+        """Rounds at most."""
+        further = {"fixed": 0, "constraint": _RAISES + self.trials, "tradeoff": self.trials}
+        return self.rounds + self.block * further[self.kind]
 
 
 def make_schedule(
@@ -123,43 +136,47 @@ def adapt(
     -------
     Every strength that was tried, in order; the last one is that of the weights that are left.
     """
-    search = _Search(game, inner, batch, progress)
-    search.settle(first, schedule.rounds)
-    search.keep()
-    if schedule.kind == "constraint":
-        _constrain(search, schedule)
-    elif schedule.kind == "tradeoff":
-        _trade(search, schedule)
+    with tqdm(total=schedule.most, desc="icnn", disable=not progress) as bar:
+        search = _Search(game, inner, batch, bar)
+        search.settle(first, schedule.rounds)
+        search.keep()
+        if schedule.kind == "constraint":
+            _constrain(search, schedule)
+        elif schedule.kind == "tradeoff":
+            _trade(search, schedule)
     return search.path
 
 
 class _Search:
     """Trains at strengths, and remembers where to go back to."""
 
-    def __init__(self, game: Game, inner: int, batch: int, progress: bool) -> None:  # noqa: FBT001
-        self.game, self.inner, self.batch, self.progress = game, inner, batch, progress
+    def __init__(self, game: Game, inner: int, batch: int, bar: Any) -> None:
+        self.game, self.inner, self.batch, self.bar = game, inner, batch, bar
         self.path: list[PathPoint] = []
         self.now: PathPoint
         self.rng = np.random.default_rng(game.random_state)
 
     def play(self, strength: float, rounds: int) -> PathPoint:
-        self.game.train(strength, rounds, inner=self.inner, batch=self.batch)
+        self.train(strength, rounds)
         count, error, penalty = self.game.measure()
         self.tried = PathPoint(strength, count, error, penalty, accepted=True)
-        if self.progress:
-            logger.info(
-                "strength %.3g: %.1f displaced genes a cell, error %.3f", strength, count, error
-            )
+        self.bar.set_postfix_str(f"strength {strength:.3g}, {count:.1f} genes, error {error:.3f}")
         return self.tried
+
+    def train(self, strength: float, rounds: int) -> None:
+        for start in range(0, rounds, _TICK):
+            now = min(_TICK, rounds - start)
+            self.game.train(strength, now, inner=self.inner, batch=self.batch)
+            self.bar.update(now)
 
     def settle(self, strength: float, rounds: int) -> None:
         """Play the first rounds, the second half of them with steps that shrink."""
         half = rounds // 2
-        self.game.train(strength, half, inner=self.inner, batch=self.batch)
+        self.train(strength, half)
         parts = np.diff(np.linspace(half, rounds, _SHRINKS + 1).astype(int))
         for part in parts[:-1]:
             self.game.slow(_SLOWER)
-            self.game.train(strength, int(part), inner=self.inner, batch=self.batch)
+            self.train(strength, int(part))
         self.play(strength, int(parts[-1]))
 
     def keep(self) -> None:
@@ -183,12 +200,14 @@ class _Search:
 
 def _constrain(search: _Search, schedule: Schedule) -> None:
     """Raise the strength until the constraint holds, then lower it as far as it goes on holding."""
-    limit = schedule.value
-    for _ in range(_RAISES):
-        if search.now.n_active <= limit:
+    limit = schedule.value * (1 + ROUNDING)
+    counts = [search.now.n_active]
+    while counts[-1] > limit and len(counts) <= _RAISES:
+        if len(counts) > _STUCK and counts[-1] > (1 - _MOVED) * counts[-1 - _STUCK]:
+            logger.info("a stronger penalty displaces no fewer genes than %.1f", counts[-1])
             break
         search.game.slow(_SLOWER)
-        search.play(_RAISE * search.now.strength, schedule.block)
+        counts.append(search.play(_RAISE * search.now.strength, schedule.block).n_active)
         search.keep()
     best, state = search.now, search.saved
     for k in range(schedule.trials):

@@ -14,8 +14,10 @@ from matplotlib.lines import Line2D
 
 from scruot._keys import fate_slots
 from scruot._messages import unknown
+from scruot.io.fates import NONE
 from scruot.pl._colors import group_colors
 from scruot.pl._figure import dress_plot, finish, font, panels, shortened
+from scruot.pl._read_fates import NONE_COLOR
 from scruot.pl._read_genes import all_fates, check_count, correlated, known_genes
 
 __all__ = ["driver_genes"]
@@ -110,6 +112,7 @@ def driver_genes(
     size = figsize or (max(3.3, 1.7 * min(n, across)), (_GENE * rows + 0.75) * -(-n // across))
     axes = panels(n, ax, size, min(n, across), share=False)
     colors = group_colors(adata, fate_slots(key).fate, all_fates(adata, key))
+    colors[NONE] = NONE_COLOR
     ends = _ends(list(shown.values()))
     for one, (fate, table) in zip(axes, shown.items(), strict=True):
         _draw(one, table, colors[fate], fdr)

@@ -15,9 +15,9 @@ from scruot._messages import unknown
 from scruot.io.fates import NONE, read_fates
 from scruot.pl._colors import group_colors
 
-__all__ = ["Drawn", "drawn_fates"]
+__all__ = ["NONE_COLOR", "Drawn", "drawn_fates"]
 
-_NONE_COLOR = "#BBBBBB"
+NONE_COLOR = "#BBBBBB"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ def drawn_fates(adata: AnnData, key: str | None, fates: list[str] | None = None)
     colors = group_colors(adata, slots.fate, found.names)
     if found.none is not None:
         table[NONE] = found.none
-        colors[NONE] = _NONE_COLOR
+        colors[NONE] = NONE_COLOR
     for name in fates or ():
         if name not in table.columns:
             raise ValueError(unknown("fate", str(name), list(table.columns)))

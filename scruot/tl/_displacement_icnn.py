@@ -27,6 +27,8 @@ def icnn_maps(
     codes: Sequence[NDArray[np.integer]],
     params: MapParams,
     device: str,
+    *,
+    progress: bool = False,
 ) -> Maps:
     """Return the maps; the masses that the plans move weigh the cells of both sides.
 
@@ -39,7 +41,7 @@ def icnn_maps(
     for pair, plan in zip(pairs, plans, strict=True):
         x = dense_genes(pair.x, params.method)
         y = dense_genes(pair.y, params.method)
-        found = fit_of(x, y, plan, params, device)
+        found = fit_of(x, y, plan, params, device, progress=progress)
         mass = row_mass(plan)
         moved = found.displacement(x) * (mass > 0)[:, None]
         scale = gene_scale(x)
@@ -59,6 +61,8 @@ def fit_of(
     plan: csr_matrix,
     params: MapParams,
     device: str,
+    *,
+    progress: bool = False,
 ) -> IcnnMap:
     """Fit one map with the parameters of the tool; penalties are in units of the genes' spread."""
     scale = gene_scale(x)
@@ -80,4 +84,5 @@ def fit_of(
         n_active=None if params.strength is not None else params.n_active,
         random_state=params.random_state,
         device=device,
+        progress=progress,
     )

@@ -64,6 +64,7 @@ def sparse_displacement(
     key_added: str | None = None,
     device: str = "auto",
     random_state: int = 0,
+    progress: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
     r"""Find which genes change in which cells: maps :math:`T(x) = x + \Delta(x)`, few genes each.
@@ -132,9 +133,11 @@ def sparse_displacement(
     key_added
         Prefix of all slots.
     device
-        Device of the fitted model that carries the cells.
+        Device of the fitted model that carries the cells, and of ``"icnn"``.
     random_state
-        Seed of the random halves.
+        Seed of the random halves, and of ``"icnn"``.
+    progress
+        Whether to show progress bars of ``"icnn"``, one per comparison.
     copy
         Whether to return a copy instead of writing to ``adata``.
 
@@ -243,7 +246,7 @@ def sparse_displacement(
     if plans is not None and method == "local":
         maps = local_maps(clouds, plans, codes, params)
     elif plans is not None and method == "icnn":
-        maps = icnn_maps(clouds, plans, codes, params, device)
+        maps = icnn_maps(clouds, plans, codes, params, device, progress=progress)
     else:
         maps = elastic_maps(clouds, plans, codes, params)
     record = genes_record(

@@ -1,9 +1,14 @@
 """Neural displacement-sparse maps: closed forms first, then what the penalty has to do."""
 
+import io
+import logging
+
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
+from scruot.displacement import strength as adapting
 from scruot.displacement.convex import ConvexPotential
 from scruot.displacement.icnn import fit_icnn
 from scruot.displacement.penalties import Sparsity
@@ -151,6 +156,49 @@ def test_stays_stable_and_meets_the_constraint_in_many_dimensions(rng, dim):
     assert found.error < 1
     order = np.argsort(-np.abs(moved).mean(axis=0))
     assert set(order[:k]) == set(range(k))
+
+
+def test_raising_the_strength_ends_where_it_changes_nothing(rng, caplog):
+    """A smoothed l0 has no slope at large moves: five genes move, whatever the strength."""
+    source = rng.normal(size=(60, 8))
+    target = source + 200 * (np.arange(8) < 5)
+    with caplog.at_level(logging.INFO, logger="scruot"):
+        found = fit_icnn(source, target, n_active=3, rounds=5, block=2, trials=2)
+    strengths = [point.strength for point in found.path]
+    assert {round(point.n_active, 6) for point in found.path} == {5.0}
+    # four strengths, three of them raised, and the last again for the weights that are left
+    np.testing.assert_allclose(np.array(strengths[:4]) / strengths[0], 1.5 ** np.arange(4))
+    assert len(strengths) == 5
+    assert "no fewer genes than 5.0" in caplog.text
+    assert found.n_active <= 3
+
+
+@pytest.mark.parametrize("n", [11, 28, 44])
+def test_as_many_genes_as_asked_for_are_not_too_many(rng, n, caplog):
+    """The mean over n cells of exactly three genes may exceed three by rounding."""
+    source = rng.normal(size=(n, 6))
+    move = 200.0 * (np.arange(6) < 3)
+    found = fit_icnn(source, source + move, n_active=3, rounds=3, block=2, trials=0)
+    assert len({point.strength for point in found.path}) == 1
+    assert "No strength" not in caplog.text
+    assert (found.displacement(source) != 0).sum() == 3 * n
+
+
+def test_progress_counts_the_rounds(rng, monkeypatch):
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs, file=io.StringIO())
+            bars.append(self)
+
+    monkeypatch.setattr(adapting, "tqdm", Bar)
+    source = rng.normal(size=(30, 3))
+    asked = {"rounds": 23, "block": 4, "trials": 3}
+    fit_icnn(source, source + 1.0, tradeoff=0.5, progress=True, **asked)
+    assert (bars[0].n, bars[0].total) == (23 + 4 * 3, 23 + 4 * 3)
+    fit_icnn(source, source + 1.0, tradeoff=0.5, **asked)
+    assert bars[1].disable
 
 
 def test_any_differentiable_penalty(rng):

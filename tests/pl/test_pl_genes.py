@@ -85,6 +85,16 @@ def test_a_fate_keeps_its_colour_when_drawn_alone(fated):
     assert dots(alone, filled=True)[2] != dots(both[0], filled=True)[2]
 
 
+def test_none_of_these_is_grey(fated):
+    none = np.linspace(0, 1, fated.n_obs)
+    fated.obsm["fate_probabilities"]["none of these"] = none
+    tl.driver_genes(fated, ["none of these", "B"])
+    axes = pl.driver_genes(fated, show=False)
+    assert [ax.get_title() for ax in axes] == ["none of these", "B"]
+    assert dots(axes[0], filled=False)[2] == "#bbbbbb"
+    assert dots(axes[1], filled=True)[2] == "#abcdef"
+
+
 def test_a_fate_that_does_not_vary_has_no_panel(fated):
     fated.obsm["fate_probabilities"]["C"] = 0.0
     tl.driver_genes(fated)

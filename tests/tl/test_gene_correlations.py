@@ -7,7 +7,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse, stats
 
-from scruot import get, tl
+from scruot import datasets, get, tl
 from scruot.tl import _genes
 
 KINDS = ["corr", "pval", "qval", "ci_low", "ci_high"]
@@ -164,6 +164,96 @@ def test_a_fate_that_does_not_vary_is_said(fated, caplog):
     assert "C do not vary" in caplog.text
     assert fated.varm["driver_genes"]["C_corr"].isna().all()
     assert get.driver_genes_df(fated, "C").empty
+
+
+# with the fates that the tool computes
+
+
+@pytest.fixture(scope="module")
+def branching():
+    """Return cells of a branching process; genes mix its coordinates, a few are noise."""
+    cells = datasets.branching(400, 5, n_continue=32, random_state=3)
+    weights = np.random.default_rng(0).normal(size=(cells.n_vars, 30))
+    genes = cells.X @ weights.astype(np.float32)
+    genes[:, 25:] = np.random.default_rng(1).normal(size=(cells.n_obs, 5))
+    population = cells.uns["truth"]["population"]
+    adata = AnnData(
+        genes,
+        obs=cells.obs[["time", "cell_type"]],
+        var=pd.DataFrame(index=[f"g{i}" for i in range(30)]),
+        obsm={"X_sim": cells.obsm["X_sim"], "fate_true": cells.obsm["fate_true"]},
+    )
+    adata.uns["mass"] = dict(zip(population["time"], population["size"], strict=True))
+    return adata
+
+
+def fates_of(branching, **options):
+    adata = branching.copy()
+    mass = adata.uns.pop("mass")
+    options = {"source": "transport", "use_rep": "X_sim", "mass": mass} | options
+    tl.fate_probabilities(adata, "cell_type", **options)
+    return adata
+
+
+def test_genes_of_computed_fates_are_those_of_the_true_ones(branching):
+    adata = fates_of(branching)
+    where = {"groupby": "time", "groups": [0.0, 1.0], "within": "time"}
+    tl.driver_genes(adata, **where)
+    found = adata.varm["driver_genes"]
+    assert list(found.columns) == [f"{f}_{k}" for f in "ABC" for k in KINDS]
+    truth = pd.DataFrame(adata.obsm["fate_true"], index=adata.obs_names, columns=list("ABC"))
+    adata.obsm["true_fate_probabilities"] = truth
+    tl.driver_genes(adata, key="true", **where)
+    expected = adata.varm["true_driver_genes"]
+    for fate in "ABC":
+        both = found[f"{fate}_corr"], expected[f"{fate}_corr"]
+        assert np.corrcoef(*both)[0, 1] > 0.9
+        # genes of noise are not called, and the best one is among the best in truth
+        assert (found[f"{fate}_qval"][25:] > 0.01).all()
+        assert both[0].idxmax() in both[1].nlargest(5).index
+
+
+def by_scipy(adata, column, used, gene="g0"):
+    values = adata.obsm["fate_probabilities"][column].to_numpy()[used]
+    return stats.pearsonr(adata[used, gene].X.ravel().astype(float), values).statistic
+
+
+def test_none_of_these_is_no_fate_unless_it_is_asked_for(branching):
+    adata = fates_of(branching, terminal_states=["A", "B"], none=True)
+    assert list(adata.obsm["fate_probabilities"]) == ["A", "B", "none of these"]
+    tl.driver_genes(adata)
+    assert list(adata.varm["driver_genes"]) == [f"{f}_{k}" for f in "AB" for k in KINDS]
+    everyone = np.ones(adata.n_obs, dtype=bool)
+    assert get.driver_genes_df(adata, "A").loc["g0", "corr"] == pytest.approx(
+        by_scipy(adata, "A", everyone)
+    )
+    tl.driver_genes(adata, ["B", "none of these"])
+    found = adata.varm["driver_genes"]
+    assert list(found) == [f"{f}_{k}" for f in ("B", "none of these") for k in KINDS]
+    none = found.loc["g0", "none of these_corr"]
+    assert none == pytest.approx(by_scipy(adata, "none of these", everyone))
+    assert get.driver_genes_df(adata, "none of these")["corr"].is_monotonic_decreasing
+
+
+def test_cells_later_than_all_fates_are_left_out(branching):
+    adata = branching.copy()
+    adata.obs["kind"] = adata.obs["cell_type"].where(adata.obs["time"] == 3)
+    mass = adata.uns.pop("mass")
+    tl.fate_probabilities(
+        adata,
+        "kind",
+        terminal_states=["A", "B"],
+        none=True,
+        source="transport",
+        use_rep="X_sim",
+        mass=mass,
+    )
+    known = adata.obsm["fate_probabilities"]["A"].notna().to_numpy()
+    np.testing.assert_array_equal(known, adata.obs["time"] <= 3)
+    tl.driver_genes(adata)
+    assert adata.varm["driver_genes"].loc["g0", "A_corr"] == pytest.approx(
+        by_scipy(adata, "A", known)
+    )
 
 
 # growth

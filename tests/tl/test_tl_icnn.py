@@ -18,8 +18,9 @@ def jumping(monkeypatch):
     return datasets.sparse_displacement("uniform", n_cells=60, n_genes=90)
 
 
-def test_writes_the_slots_of_the_tool(jumping):
+def test_writes_the_slots_of_the_tool(jumping, capsys):
     tl.sparse_displacement(jumping, method="icnn", n_active=3, device="cpu")
+    assert capsys.readouterr().err == ""
     moved = jumping.obsm["displacement"]
     start = (jumping.obs["time"] == 0).to_numpy()
     assert moved.shape == jumping.shape
@@ -29,6 +30,11 @@ def test_writes_the_slots_of_the_tool(jumping):
     assert jumping.uns["displacement_genes"]["params"]["penalty"] == "smoothed_l0"
     best = jumping.var["displacement_score"].nlargest(3).index
     assert jumping.var.loc[best, "displaced_true"].all()
+
+
+def test_progress_is_shown_on_request(jumping, capsys):
+    tl.sparse_displacement(jumping, method="icnn", n_active=3, device="cpu", progress=True)
+    assert "icnn" in capsys.readouterr().err
 
 
 def test_a_path_over_strengths(jumping):
