@@ -42,7 +42,7 @@ def displacement_genes(
     *,
     kind: Literal["ranked", "dotplot", "heatmap"] = "ranked",
     n_genes: int = 10,
-    genes: Sequence[str] | None = None,
+    genes: Sequence[str] | str | None = None,
     key: str | None = None,
     cmap: str | Colormap = "RdBu_r",
     title: str | None = None,
@@ -93,7 +93,7 @@ def displacement_genes(
     KeyError
         When there is no displacement, or no such gene.
     ValueError
-        For an unknown kind or group.
+        For an unknown kind or group, or no gene.
 
     Examples
     --------
@@ -106,6 +106,10 @@ def displacement_genes(
     """
     if kind not in _KINDS:
         raise ValueError(unknown("kind", str(kind), _KINDS))
+    genes = [genes] if isinstance(genes, str) else genes
+    if n_genes < 1 or (genes is not None and len(genes) == 0):
+        msg = f"Found n_genes={n_genes}, genes={genes}; expected at least one gene."
+        raise ValueError(msg)
     tables = ranked_groups(adata, key, groups)
     if genes is not None:
         lost = [g for g in genes if g not in adata.var_names]

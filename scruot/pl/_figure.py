@@ -67,7 +67,16 @@ def panels(
     *,
     share: bool = True,
 ) -> list[Axes]:
-    """Return `n` axes of one figure, with shared limits (`share`), or the user's own."""
+    """Return `n` axes of one figure, with shared limits (`share`), or the user's own.
+
+    Raises
+    ------
+    ValueError
+        For no panel at all, or another number of axes.
+    """
+    if n == 0:
+        msg = "Found an empty list of what to draw; expected at least one, or None for all."
+        raise ValueError(msg)
     if ax is not None:
         given = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, dtype=object)))
         if len(given) != n:

@@ -37,6 +37,9 @@ def ranked_groups(
     if groups is None:
         return found
     wanted = [groups] if isinstance(groups, str) else list(groups)
+    if not wanted:
+        msg = f"Found groups=[]; expected some of {list(found)}, or None for all."
+        raise ValueError(msg)
     chosen: dict[str, pd.DataFrame] = {}
     for group in wanted:
         own = {n: t for n, t in found.items() if group in (n, str(t["group"].iloc[0]))}

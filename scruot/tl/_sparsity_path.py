@@ -44,6 +44,7 @@ def sparsity_path(
     target: Any,
     time_key: str = "time",
     use_rep: str = "X_pca",
+    n_dims: int | None = None,
     mass: str = "counts",
     method: str = "elastic",
     penalty: str | None = None,
@@ -67,7 +68,7 @@ def sparsity_path(
         ``"local"``, as there.
     source, target
         Two values of ``obs[time_key]``.
-    time_key, use_rep, mass, method, penalty, reg, tau, layer
+    time_key, use_rep, n_dims, mass, method, penalty, reg, tau, layer
         As in :func:`scruot.tl.sparse_displacement`. ``"local"`` regards all genes as called.
     n_active
         The ``k`` of ``"k_support"``.
@@ -98,6 +99,11 @@ def sparsity_path(
     Notes
     -----
     A small distance alone does not make a map good: the mean shift of all cells often has one.
+
+    References
+    ----------
+    Chen, Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889
+    (feasibility against dimension).
 
     Examples
     --------
@@ -133,7 +139,7 @@ def sparsity_path(
         msg = "Found source=None and target=None; expected two values of the column."
         raise ValueError(msg)
     genes = read_genes_matrix(adata, layer)
-    cells = read_representation(adata, use_rep)
+    cells = read_representation(adata, use_rep, n_dims)
     require_variation(cells, use_rep)
     rows = [(p.source, p.target) for p in pairs]
     pair = make_pairs(genes, cells.astype(np.float64), None, rows, masses)[0]

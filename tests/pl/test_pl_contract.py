@@ -228,6 +228,24 @@ def test_a_missing_displacement_names_the_remedy(plots, name, toy):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda toy: pl.displacement(toy, []),
+        lambda toy: pl.displacement_genes(toy, []),
+        lambda toy: pl.displacement_genes(toy, genes=[]),
+        lambda toy: pl.displacement_genes(toy, n_genes=0),
+        lambda toy: pl.fate_bars(toy, "branch", groups=[]),
+        lambda toy: pl.fate_probabilities(toy, fates=[]),
+        lambda toy: pl.gene_trends(toy, []),
+    ],
+)
+def test_nothing_to_draw_is_said(toy, draw):
+    with pytest.raises(ValueError, match=r"expected (at least one|some of)"):
+        draw(toy)
+    assert plt.get_fignums() == []
+
+
 @each_of_transport
 def test_a_missing_transport_names_the_remedy(plots, name, toy):
     del toy.uns["transport"], toy.uns["transition_table"]
