@@ -18,7 +18,7 @@ from scruot.io.fates import fates_table
 from scruot.io.gene_tables import (
     jacobian_groups,
     jacobian_table,
-    one_fate,
+    ranked_drivers,
     read_driver_genes,
     read_growth_genes,
     read_jacobian,
@@ -233,7 +233,9 @@ def transition_matrix(adata: AnnData, key: str | None = None) -> csr_matrix:
     return row_stochastic(adata, key)
 
 
-def driver_genes_df(adata: AnnData, fate: str, *, key: str | None = None) -> pd.DataFrame:
+def driver_genes_df(
+    adata: AnnData, fate: str | None = None, *, key: str | None = None
+) -> pd.DataFrame:
     """Return the genes that go with a fate, ranked.
 
     Parameters
@@ -241,14 +243,14 @@ def driver_genes_df(adata: AnnData, fate: str, *, key: str | None = None) -> pd.
     adata
         AnnData after :func:`scruot.tl.driver_genes`.
     fate
-        Name of the fate.
+        Name of the fate; by default all, one below the other.
     key
         ``key_added`` of the fates.
 
     Returns
     -------
     One row per tested gene, named by it, the most positive correlation first: ``corr``, ``pval``,
-    ``qval``, ``ci_low``, ``ci_high``.
+    ``qval``, ``ci_low``, ``ci_high``; of all fates with a column ``fate`` before them.
 
     Raises
     ------
@@ -267,8 +269,7 @@ def driver_genes_df(adata: AnnData, fate: str, *, key: str | None = None) -> pd.
     >>> list(scruot.get.driver_genes_df(adata, "low").index)
     ['x1', 'x2']
     """
-    table = one_fate(read_driver_genes(adata, key), fate).dropna(subset=["corr"])
-    return table.sort_values("corr", ascending=False, kind="stable")
+    return ranked_drivers(read_driver_genes(adata, key), fate)
 
 
 def growth_genes_df(

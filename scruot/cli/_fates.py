@@ -22,18 +22,21 @@ logger = logging.getLogger(__name__)
 def fates(
     path: Input,
     groupby: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="GROUPBY", help="Column of obs with cell types; cells may lack a label."
+            metavar="[GROUPBY]",
+            help="Column of obs with cell types; cells may lack a label. Without it the terminal "
+            "states of the file, or else the dense regions of its last time.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    *,
     output: Annotated[
         Path,
         typer.Option(
             "--output", "-o", metavar="OUT.h5ad", help="File to write; may be the input itself."
         ),
     ],
-    *,
     source: Annotated[
         str,
         typer.Option(help="What carries the cells: dynamics (a fit) or transport (couplings)."),
@@ -83,6 +86,17 @@ def fates(
     names = fate_slots(key_added)
     check_file(output)
     cells = read_fitted(path, key) if source == "dynamics" else read(path, use_rep=use_rep)
+    populations = None if mass is None else parse_mass(mass)
+    if groupby is None and not state and names.terminal_states not in cells.adata.obs:
+        tl.terminal_states(
+            cells.adata,
+            key=key if source == "transport" else None,
+            time_key=time_key,
+            use_rep=use_rep,
+            mass=populations,
+            key_added=key_added,
+            random_state=random_state,
+        )
     tl.fate_probabilities(
         cells.adata,
         groupby,
@@ -93,7 +107,7 @@ def fates(
         stochastic=stochastic,
         time_key=time_key,
         use_rep=use_rep,
-        mass=None if mass is None else parse_mass(mass),
+        mass=populations,
         key_added=key_added,
         device=device,
         random_state=random_state,

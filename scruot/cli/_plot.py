@@ -86,6 +86,13 @@ def plot(
         if kind not in _KINDS:
             raise ValueError(unknown("kind", kind, _KINDS))
     cells = read_fitted(path, key)
+    if output.suffix[1:] in set(Format):
+        msg = (
+            f"Found --output {output}, the name of a picture; expected a folder. Name the kind "
+            f"before it and the format after it: scruot plot {path} velocity_stream -o FOLDER "
+            f"--format {output.suffix[1:]}."
+        )
+        raise ValueError(msg)
     # without a fit there is one thing to say, not one for each kind
     read_record(cells.adata, key)
     check_folder(output)

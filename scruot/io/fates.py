@@ -110,7 +110,8 @@ def write_fates(
         best = np.where(np.nan_to_num(found.none) > np.nan_to_num(p).max(1), -1, best)
     adata.obs[slots.terminal_states] = states
     adata.obs[slots.fate] = pd.Categorical.from_codes(best, categories=pd.Index(names))
-    adata.obs[slots.entropy] = -xlogy(shown, shown).sum(1) / np.log(shown.shape[1])
+    # the difference keeps certain fates from an entropy of -0
+    adata.obs[slots.entropy] = 0.0 - xlogy(shown, shown).sum(1) / np.log(shown.shape[1])
     adata.obs[slots.descendants] = descendants
     colors = group_colors(adata, names, groupby)
     for key in (slots.terminal_states_colors, slots.fate_colors):

@@ -46,6 +46,23 @@ def one_fate(tables: Mapping[str, pd.DataFrame], fate: str) -> pd.DataFrame:
     return tables[str(fate)]
 
 
+def ranked_drivers(tables: Mapping[str, pd.DataFrame], fate: str | None) -> pd.DataFrame:
+    """Return the tested genes of one fate, or of each, the most positive correlation first.
+
+    Raises
+    ------
+    KeyError
+        When there is no such fate.
+    """
+    if fate is None:
+        ranked = {name: ranked_drivers(tables, name) for name in tables}
+        for name, table in ranked.items():
+            table.insert(0, "fate", name)
+        return pd.concat(list(ranked.values()))
+    table = one_fate(tables, fate).dropna(subset=["corr"])
+    return table.sort_values("corr", ascending=False, kind="stable")
+
+
 def read_growth_genes(adata: AnnData, key: str | None) -> pd.DataFrame:
     """Return the table of :func:`scruot.tl.growth_genes`.
 

@@ -21,7 +21,7 @@ from scruot.io.mass import Mass
 from scruot.io.store import check_writable, plain, writable
 from scruot.tl import _fate_carry as carry
 from scruot.tl._checks import whole
-from scruot.tl._fate_sources import REP, TIME, coupled_cells, refuse
+from scruot.tl._fate_sources import REP, TIME, coupled_cells, refuse, with_fit
 from scruot.tl._fate_states import NamedStates, States, read_states
 from scruot.tl._fate_trust import quality, warn
 from scruot.tl._fitted import read_fitted
@@ -102,7 +102,8 @@ def fate_probabilities(
         after every interval, which is better calibrated for every solver that was measured.
     time_key, use_rep, n_dims, mass
         As in :func:`scruot.tl.transport` (``"time"``, ``"X_pca"``, all, ``"counts"``); only with
-        ``source="transport"`` where no transport is stored.
+        ``source="transport"`` where no transport is stored. Where they are left out and
+        ``uns["dynamics"]`` holds a fit, its time column and representation are read.
     key_added
         Prefix of all slots; ``"fates"`` by default.
     device
@@ -313,7 +314,7 @@ def _columns(
         params = {**record["params"], "use_rep": record["representation"]["use_rep"]}
     else:
         stored = adata.uns.get(transport_slots(key).uns)
-        params = dict(reading) if stored is None else stored["params"]
+        params = with_fit(adata, reading) if stored is None else stored["params"]
         if stored is None:
             params = {"time_key": params["time_key"] or TIME, "use_rep": params["use_rep"] or REP}
     return {k: str(params[k]) for k in ("time_key", "use_rep") if k in params}

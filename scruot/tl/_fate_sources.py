@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scruot._keys import transport_slots
+from scruot._keys import slots, transport_slots
 from scruot.fates import Wrapper, automatic_plan, fate_settings
 from scruot.io.couplings import read_transport, require_all_cells
 from scruot.io.read import read_cells
@@ -112,6 +113,7 @@ def coupled_cells(adata: AnnData, key: str | None, reading: dict[str, Any]) -> C
             "delete them to have new ones",
         )
         return _stored(adata, key)
+    reading = with_fit(adata, reading)
     given = {
         "time_key": reading["time_key"] or TIME,
         "use_rep": reading["use_rep"] or REP,
@@ -120,6 +122,20 @@ def coupled_cells(adata: AnnData, key: str | None, reading: dict[str, Any]) -> C
     }
     cells = read_cells(adata, **given)
     return Coupled(cells.x, cells.time, cells.mass, cells.fitted)
+
+
+def with_fit(adata: AnnData, reading: dict[str, Any]) -> dict[str, Any]:
+    """Return how to read the cells, what is not given as the fit in ``uns["dynamics"]`` did."""
+    record = adata.uns.get(slots(None).uns)
+    if not isinstance(record, Mapping) or not {"params", "representation"} <= set(record):
+        return reading
+    found = dict(reading)
+    if found["time_key"] is None:
+        found["time_key"] = str(record["params"]["time_key"])
+    if found["use_rep"] is None:
+        found["use_rep"] = str(record["representation"]["use_rep"])
+        found["n_dims"] = found["n_dims"] or int(record["representation"]["n_dims"])
+    return found
 
 
 def refuse(reading: dict[str, Any], why: str) -> None:

@@ -63,10 +63,11 @@ def warn(figures: Mapping[str, Any]) -> None:
     ratio = figures["spread_over_near"]
     if ratio > _NO_PROGENITORS:
         logger.warning(
-            "No snapshot looks like progenitors: the narrowest is %.2g times as wide as its near "
+            "No snapshot looks like progenitors: the narrowest is %.*f times as wide as its near "
             "distances (up to %g is usual). Noise cannot be told from fates, so probabilities of "
             "early cells are not to be trusted; add an earlier snapshot, or start with cells of "
             "one kind.",
+            0 if ratio >= 10 else 1,
             ratio,
             _NO_PROGENITORS,
         )

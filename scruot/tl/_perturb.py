@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import numbers
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,10 @@ Perturb = Mapping[str, float] | NDArray[Any]
 _NEIGHBOR = 5
 # of the cells themselves, one in a hundred counts as outside
 _OUTSIDE = 99
+# share of perturbed cells outside the data from which on it is said
+_MOSTLY = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 def read_shift(
@@ -103,6 +108,17 @@ def outside(cells: FittedCells, x: NDArray[np.floating], time: float | None) -> 
     neighbors = NearestNeighbors(n_neighbors=k).fit(known)
     limit = np.percentile(neighbors.kneighbors()[0][:, -1], _OUTSIDE)
     return float((neighbors.kneighbors(x)[0][:, -1] > limit).mean())
+
+
+def warn_outside(share: float, name: str | None = None) -> None:
+    """Say so where most perturbed cells lie where there are no data."""
+    if share > _MOSTLY:
+        logger.warning(
+            "%s%.0f %% of the perturbed cells lie farther from the observed ones than these from "
+            "each other: what the model says there rests on no data. Perturb less.",
+            "" if name is None else f"{name}: ",
+            100 * share,
+        )
 
 
 def describe(perturb: Perturb) -> str:

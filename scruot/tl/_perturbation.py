@@ -20,7 +20,7 @@ from scruot.tl._classify import N_NEIGHBORS, classifier
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._groups import read_groups
 from scruot.tl._paired import adjusted, paired_rows
-from scruot.tl._perturb import Perturb, describe, outside, read_shift
+from scruot.tl._perturb import Perturb, describe, outside, read_shift, warn_outside
 from scruot.tl._start import Beginning, Start, begin
 
 # particles that are carried at once
@@ -194,6 +194,7 @@ def perturbation(
     for name, shift in shifts.items():
         moved = plain.x + (shift if shift.ndim == 1 else shift[rows])
         far = outside(cells, moved, beginning.time)
+        warn_outside(far, name)
         after = run(moved, plain.weights)
         compared = paired_rows(ends.names, before, after)
         found += [{"perturbation": name, **row, "outside": far} for row in compared]

@@ -20,13 +20,11 @@ from scruot.tl._classify import classifier
 from scruot.tl._express import Via, expresser
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._groups import read_groups
-from scruot.tl._perturb import Perturb, describe, outside, read_shift
+from scruot.tl._perturb import Perturb, describe, outside, read_shift, warn_outside
 from scruot.tl._simulated import Labels, as_anndata
 from scruot.tl._start import Beginning, Start, begin
 
 _DIRECTIONS = ("forward", "backward")
-# share of perturbed cells outside the data from which on it is said
-_MOSTLY = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -212,12 +210,7 @@ def _perturbed(
     shift = read_shift(adata, cells, perturb, loadings=loadings, n=len(start.x))
     moved = replace(start, x=start.x + shift)
     share = outside(cells, moved.x, start.time)
-    if share > _MOSTLY:
-        logger.warning(
-            "%.0f %% of the perturbed cells lie farther from the observed ones than these from "
-            "each other: what the model says there rests on no data. Perturb less.",
-            100 * share,
-        )
+    warn_outside(share)
     record = {
         "perturb": describe(perturb),
         "shift": shift.mean(axis=0) if shift.ndim > 1 else shift,

@@ -18,6 +18,7 @@ from scruot.io.store import check_writable, writable
 from scruot.tl._fate_sources import Coupled, coupled_cells
 from scruot.tl._fate_states import NamedStates, States, read_states
 from scruot.tl._groups import read_groups
+from scruot.tl._last_regions import last_regions
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +50,26 @@ def terminal_states(
     :func:`scruot.tl.transport`, or those of the automatic rule. The table gives a reason for every
     group, proposed or not.
 
+    With neither, the dense regions of the last snapshot are proposed, by HDBSCAN
+    :cite:p:`campello2013` in the representation; cells between them are in none. It is meant for a
+    first look at well separated ends in few dimensions: ends that touch become one, and in tens of
+    dimensions noise hides them all (an error then). Nothing is coupled for it.
+
     Parameters
     ----------
     adata
         Cells of all times.
     groupby
-        Column of ``obs`` with groups, e.g. cell types or clusters; cells may lack a label.
+        Column of ``obs`` with groups, e.g. cell types or clusters; cells may lack a label. Without
+        it, and without ``states``, states are the dense regions of the last snapshot.
     states
         As ``terminal_states`` of :func:`scruot.tl.fate_probabilities`: names of groups of
         ``groupby`` (each where it is last observed), sets of cells by name, or a column.
     key
         ``key_added`` of the transport.
     time_key, use_rep, n_dims, mass
-        As in :func:`scruot.tl.transport`; only where no transport is stored.
+        As in :func:`scruot.tl.transport`; only where no transport is stored. Where they are left
+        out and ``uns["dynamics"]`` holds a fit, its time column and representation are read.
     min_kept
         Least share of the descendants that a sink keeps until the next time.
     max_speed
@@ -90,7 +98,8 @@ def terminal_states(
     KeyError
         For a missing column, representation or cell.
     TypeError, ValueError
-        When no group looks like an end, or states have no cell; nothing is written then.
+        When no group looks like an end, no two regions are found, or states have no cell; nothing
+        is written then.
 
     See Also
     --------
@@ -103,6 +112,13 @@ def terminal_states(
     >>> table = scruot.tl.terminal_states(adata, "cell_type", use_rep="X_sim")
     >>> table.loc[table["proposed"], "group"].tolist()
     ['A', 'B', 'C']
+
+    Without labels:
+
+    >>> adata = scruot.datasets.three_gene(random_state=0)
+    >>> table = scruot.tl.terminal_states(adata, use_rep="X_genes")
+    >>> table["reason"].tolist()
+    ['dense region of the last time: 689 cells', 'dense region of the last time: 203 cells']
     """
     slots = fate_slots(key_added)
     check_writable(adata, copy=copy)
@@ -112,13 +128,12 @@ def terminal_states(
         "n_dims": n_dims,
         "mass": mass,
     }
-    if states is None and groupby is None:
-        msg = (
-            "Found neither groupby nor states; expected a column of groups among which to look for "
-            "ends, or states: names of its groups, or {'name': cells}."
-        )
-        raise ValueError(msg)
     found = coupled_cells(adata, key, reading)
+    if states is None and groupby is None:
+        regions, table = last_regions(found)
+        named = read_states(adata, None, regions, found.time, found.used, slots)
+        result = _write(adata, named, table, slots, copy=copy)
+        return result if copy else table
     if states is not None:
         named = read_states(adata, groupby, states, found.time, found.used, slots)
         return _write(adata, named, None, slots, copy=copy)

@@ -180,3 +180,11 @@ def test_module_runs_like_the_command():
         [sys.executable, "-m", "scruot", "--version"], capture_output=True, text=True, check=True
     )
     assert found.stdout == f"scruot {scruot.__version__}\n"
+
+
+def test_a_picture_is_no_folder(scr, fitted, tmp_path):
+    out = tmp_path / "streams.png"
+    result = scr("plot", fitted, "-o", out)
+    assert result.code == 1
+    assert "expected a folder" in result.err
+    assert not out.exists()

@@ -37,3 +37,17 @@ def test_an_error_is_one_line_and_nothing_is_written(scr, cells, tmp_path):
         assert words in result.err
         assert len(result.err.strip().splitlines()) == 1
         assert not out.exists()
+
+
+def test_without_labels_the_last_time_is_searched(scr, fitted, tmp_path):
+    out = tmp_path / "out.h5ad"
+    result = scr("fates", fitted, "-o", out, "--device", "cpu", "--quiet")
+    assert result.code == 0, result.err
+    expected = anndata.read_h5ad(fitted)
+    scruot.tl.terminal_states(expected)
+    scruot.tl.fate_probabilities(expected, device="cpu")
+    found = anndata.read_h5ad(out)
+    assert list(found.obsm["fate_probabilities"]) == ["end 1", "end 2"]
+    np.testing.assert_allclose(
+        found.obsm["fate_probabilities"], expected.obsm["fate_probabilities"]
+    )

@@ -85,6 +85,14 @@ def test_null_p_values_are_uniform(rng):
     assert (table["pval"] < 0.05).mean() == pytest.approx(0.05, abs=0.02)
 
 
+def test_the_table_of_all_fates_holds_that_of_each(fated):
+    tl.driver_genes(fated)
+    table = get.driver_genes_df(fated)
+    assert table["fate"].unique().tolist() == list(fated.obsm["fate_probabilities"])
+    for name, rows in table.groupby("fate"):
+        pd.testing.assert_frame_equal(rows.drop(columns="fate"), get.driver_genes_df(fated, name))
+
+
 def test_within_times_takes_out_what_time_alone_does(fated, rng):
     time = fated.obs["time"].to_numpy()
     late = fated.obsm["fate_probabilities"]

@@ -235,3 +235,11 @@ def test_what_cannot_be_compared_is_refused(fork, arguments, error, message):
     with pytest.raises(error, match=message):
         perturbation(fork, call.pop("perturb"), **call)
     assert "perturbation" not in fork.uns
+
+
+def test_a_perturbation_beyond_the_data_is_told_of_by_name(fork, caplog):
+    perturbation(fork, {"near": np.array([0.01, 0.0])}, groupby="side")
+    assert "rests on no data" not in caplog.text
+    perturbation(fork, {"far": np.array([50.0, 0.0])}, groupby="side")
+    assert "far: 100 %" in caplog.text
+    assert "rests on no data" in caplog.text
