@@ -28,9 +28,9 @@ def read_representation(
     """
     if use_rep != "X" and use_rep not in adata.obsm:
         remedy = "compute it first, e.g. with scanpy.pp.pca, or name another with use_rep"
-        matrix = "" if adata.X is None else ", and 'X'"
+        or_x = "" if adata.X is None else ", and 'X'"
         msg = (
-            f"No representation {use_rep!r} in obsm (found {sorted(adata.obsm)}{matrix})."
+            f"No representation {use_rep!r} in obsm (found {sorted(adata.obsm)}{or_x})."
             f"{did_you_mean(use_rep, adata.obsm)} Expected cell coordinates: {remedy}."
         )
         raise KeyError(msg)

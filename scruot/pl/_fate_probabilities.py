@@ -14,7 +14,15 @@ from matplotlib.colors import Colormap, Normalize
 
 from scruot._keys import basis_name
 from scruot.pl import _read
-from scruot.pl._figure import dress_embedding, figure_of, finish, font, panels, shortened
+from scruot.pl._figure import (
+    dress_embedding,
+    figure_of,
+    finish,
+    font,
+    panels,
+    point_size,
+    shortened,
+)
 from scruot.pl._read_fates import drawn_fates
 from scruot.pl._scatter import scatter_cells
 
@@ -107,10 +115,12 @@ def fate_probabilities(
     axes = panels(stored.table.shape[1], ax, figsize, n_columns)
     known = stored.known
     for one, fate in zip(axes, stored.table.columns, strict=True):
+        # one size for all: the few cells without a fate are no larger than the others
+        area = point_size(len(position), size, one)
         if (~known).any():
-            scatter_cells(one, position[~known], _WITHOUT, size=size, zorder=0.5)
+            scatter_cells(one, position[~known], _WITHOUT, size=area, zorder=0.5)
         values = stored.table[fate].to_numpy()[known]
-        scatter_cells(one, position[known], np.asarray(mappable.to_rgba(values)), size=size)
+        scatter_cells(one, position[known], np.asarray(mappable.to_rgba(values)), size=area)
         dress_embedding(one, name, components, shortened(str(fate)))
         if ax is None:
             one.label_outer()

@@ -44,6 +44,7 @@ def test_probabilities_have_a_panel_each_and_cells_without_a_fate_are_grey(toy):
     grey, coloured = axes[0].collections
     assert len(grey.get_offsets()) == 5
     assert len(coloured.get_offsets()) == toy.n_obs - 5
+    assert grey.get_sizes() == coloured.get_sizes()
     with pytest.raises(KeyError, match="umap"):
         pl.fate_probabilities(toy, "umop")
 
