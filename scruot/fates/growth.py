@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from scruot.fates.metric import in_metric
+from scruot.fates.state_growth import StateGrowth
 from scruot.transport import AutoSettings, Penalty
 from scruot.transport.cost import squared_distances
 from scruot.transport.penalties import Sides
@@ -22,9 +23,9 @@ __all__ = ["GrowthProblem", "Wrapper"]
 Array = NDArray[np.float64]
 Wrapper = Callable[[Iterable[int]], Iterable[int]]
 
-_SHARE = 0.05  # of all cells, over which growth is averaged
-_FEWEST, _MOST = 40, 500
-_SAMPLE = 1500  # cells of a time that tell growth
+_SAMPLE, _IN_ALL = 1500, 7500  # cells of a time, and of all times, that tell growth
+_NEAREST = 15  # cells of the sample that speak for one outside
+_SOFTNESS = 10.0  # price over eps while growth is learned: cheap, lest displacement stand for it
 _SWEEPS = 200  # at most, from the potentials of the iteration before
 _TOLERANCE = 1e-3  # of the potentials, over eps
 
@@ -90,7 +91,9 @@ class GrowthProblem:
             return list(rates)
         small, rows = self._sample(np.random.default_rng(random_state))
         found = [rate[r] for rate, r in zip(rates, rows, strict=False)]
+        growth = StateGrowth(small.flat, found)
         solvers = [_Interval(small, k) for k in range(len(self.durations))]
+        own = [mass.numpy() for mass in small.masses]
         loop: Iterable[int] = range(iterations)
         for _ in loop if each is None else each(loop):
             sides = list(small.intervals(found))
@@ -100,19 +103,22 @@ class GrowthProblem:
                     solvers, sides, self.durations, strict=True
                 )
             ]
-            found = small._smoothed(raw, small)
-        return found if small is self else small._smoothed(raw, self)
+            descendants = [
+                solver.descendants(target)
+                for solver, (_, _, _, target) in zip(solvers, sides, strict=True)
+            ]
+            beyond = zip(small.met(raw), small.met(found), strict=True)
+            growth.tell([seen - known for seen, known in beyond], descendants, own)
+            found = growth.along(descendants)
+        return found if small is self else self._from(small, found)
 
-    def _smoothed(self, rates: Sequence[Array], at: GrowthProblem) -> list[Array]:
-        """Average over the nearest cells of all times, each time counting for its cells."""
-        points = torch.cat(self.flat[:-1]).numpy()
-        value = np.concatenate(list(rates))
-        weight = torch.cat([m * (len(m) / m.sum()) for m in self.masses[:-1]]).numpy()
-        k = min(len(points), _MOST, max(_FEWEST, round(_SHARE * len(points))))
-        tree, found = cKDTree(points), []
-        for x in at.flat[:-1]:
-            index = tree.query(x.numpy(), k=k)[1].reshape(len(x), k)
-            found.append((weight * value)[index].sum(1) / weight[index].sum(1).clip(1e-300))
+    def _from(self, small: GrowthProblem, rates: Sequence[Array]) -> list[Array]:
+        """Return growth of all cells as that of the nearest cells of a sample."""
+        found = []
+        for x, known, rate in zip(self.flat, small.flat, rates, strict=False):
+            k = min(_NEAREST, len(known))
+            index = cKDTree(known.numpy()).query(x.numpy(), k=k)[1].reshape(len(x), k)
+            found.append(np.asarray(rate[index].mean(1), dtype=np.float64))
         return found
 
     def met(self, rates: Sequence[Array]) -> list[Array]:
@@ -127,9 +133,10 @@ class GrowthProblem:
     def _sample(self, rng: np.random.Generator) -> tuple[GrowthProblem, list[NDArray[np.int64]]]:
         """Return a problem of a sample of the cells, and which these are."""
         sizes = [len(x) for x in self.flat]
-        if max(sizes) <= _SAMPLE:
+        most = min(_SAMPLE, max(_IN_ALL // len(sizes), 1))
+        if max(sizes) <= most:
             return self, [np.arange(n) for n in sizes]
-        rows = [np.sort(rng.choice(n, min(n, _SAMPLE), replace=False)) for n in sizes]
+        rows = [np.sort(rng.choice(n, min(n, most), replace=False)) for n in sizes]
         masses = []
         for mass, r in zip(self.masses, rows, strict=True):
             masses.append(mass[r] * (mass.sum() / mass[r].sum()))
@@ -149,7 +156,7 @@ class _Interval:
         cost = squared_distances(start - centre, there - centre)
         self.cost = DenseCost(cost[self.alive[0]][:, self.alive[1]])
         self.eps = problem.settings.reg[k]
-        self.sides = Sides(Penalty("kl", problem.settings.tau[k]), Penalty("exact"))
+        self.sides = Sides(Penalty("kl", _SOFTNESS * self.eps), Penalty("exact"))
         self.potentials: tuple[Tensor, Tensor] | None = None
 
     def factor(self, source: Tensor, target: Tensor) -> Array:
@@ -173,3 +180,13 @@ class _Interval:
         own = self.own[self.alive[0]]
         factor[self.alive[0].numpy()] = (rows / (own / own.sum())).numpy()
         return factor
+
+    def descendants(self, target: Tensor) -> Array:
+        """Return the shares of each row over the target cells; none for rows without mass."""
+        assert self.potentials is not None
+        psi, share = self.potentials[1], target[self.alive[1]]
+        kernel = (psi - self.cost.cost).div_(self.eps).add_(torch.log(share / share.sum()))
+        found = torch.zeros(len(self.own), len(target), dtype=torch.float64)
+        rows, columns = (torch.nonzero(alive).ravel() for alive in self.alive)
+        found[rows[:, None], columns] = torch.softmax(kernel, dim=1).double()
+        return np.asarray(found.numpy(), dtype=np.float64)

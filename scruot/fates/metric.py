@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 # Two independent draws from a state differ by twice its variance, v = 2, in every whitened
 # direction, and a kernel of variance v is exp(-|x - y|^2 / (2 v)).
 FORGETTING = 4.0
-SOFTNESS = 30.0  # price of source mass over eps
+SOFTNESS = 100.0  # price over eps of source mass beyond the growth that was learned
 _MOST_DIMS = 50
 _CELLS_PER_DIM = 5
 _RIDGE = 1e-6
@@ -45,7 +45,8 @@ def fate_settings(
     2. Noise: over an interval of median length cells forget where they are within a state, so that
        a displacement has the variance of the difference of two independent draws from it, 2 in
        each direction: :math:`\epsilon_k = 4\, \Delta t_k / \mathrm{median}(\Delta t)`.
-    3. Source masses at the price :math:`30\,\epsilon_k` (KL), target masses exact.
+    3. Source masses at the price :math:`100\,\epsilon_k` (KL), target masses exact: once growth is
+       learned, plans keep to it.
 
     Without ``states``, or where they have too few cells to tell a variance, the rule of
     :func:`scruot.transport.auto_settings` takes the narrowest snapshot for one state.

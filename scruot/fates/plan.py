@@ -17,7 +17,7 @@ __all__ = ["ITERATIONS", "FatePlan", "automatic_plan"]
 
 Array = NDArray[np.float64]
 
-ITERATIONS = 8
+ITERATIONS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +61,12 @@ def automatic_plan(
 ) -> FatePlan:
     r"""Couple every snapshot with the next in the metric and with the noise of fates.
 
-    Growth is a function of the state: the logarithm of a row's mass over the mass of its cell, per
-    unit of time, is averaged over the nearest cells of *all* times, and the means are what the
-    next iteration expects. So an interval in which states lie apart tells of growth in earlier
-    ones, in which displacement would explain the masses as well. Populations are met at every
-    time.
+    Growth is a function of the state, followed along the way: a cell grows over an interval at the
+    mean of what its state and those of its descendants say. The logarithm of a row's mass over the
+    mass of its cell, per unit of time, tells that function, averaged over cells of like states at
+    *all* times (a Gaussian of twice the spread within states), and it is what the next iteration
+    expects. So an interval in which states lie apart tells of growth in earlier ones, in which
+    displacement would explain the masses as well. Populations are met at every time.
 
     Before the source is coupled it is shifted onto the mean of the target: a displacement that all
     cells share says nothing of growth.

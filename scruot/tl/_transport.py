@@ -101,7 +101,7 @@ def transport(
         populations come from ``mass``.
     growth_iterations
         How often an interval is solved, each time with the last row masses as the expectation. By
-        default 3 with ``growth`` where rows may depart, 8 with ``"fate"``, otherwise 1.
+        default 3 with ``growth`` where rows may depart, 10 with ``"fate"``, otherwise 1.
     solver
         ``"exact"`` regards all pairs of cells, ``"hierarchical"`` only candidates found through
         clusters; ``"auto"`` chooses by size.
