@@ -115,6 +115,7 @@ def draw(
     mpl.use("Agg")
     prefix = "" if subject.key is None else f"{subject.key}_"
     written: list[Path] = []
+    left_out: dict[str, str] = {}
     for kind in kinds or _KINDS:
         file = folder / f"{prefix}{kind}.{suffix}"
         try:
@@ -124,12 +125,14 @@ def draw(
         except (KeyError, ValueError) as error:
             if kinds:
                 raise
-            logger.info("left out %s: %s", kind, one_line(error))
+            left_out[kind] = one_line(error)
         finally:
             plt.close("all")
     if not written:
-        msg = f"None of {', '.join(_KINDS)} can be drawn; the lines above say why."
+        msg = f"None of {', '.join(_KINDS)} can be drawn: {next(iter(left_out.values()))}"
         raise ValueError(msg)
+    if left_out:
+        logger.info("left out %s: ask for one by name to see what it needs", ", ".join(left_out))
     return written
 
 

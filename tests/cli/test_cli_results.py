@@ -90,8 +90,8 @@ def test_plot_draws_all_that_the_file_can_give(scr, fitted, tmp_path):
     without = [kind for kind in KINDS if kind not in ("mass", "fit_quality")]
     assert result.out.splitlines() == [str(folder / f"{kind}.png") for kind in without]
     assert sorted(folder.iterdir()) == sorted(folder / f"{kind}.png" for kind in without)
-    for kind in ("potential", "mass", "fit_quality"):
-        assert f"left out {kind}: Found no" in result.err
+    told = next(line for line in result.err.splitlines() if "left out" in line)
+    assert all(kind in told for kind in ("potential", "mass", "fit_quality"))
     for path in folder.iterdir():
         assert np.ptp(matplotlib.image.imread(path)) > 0.5
     assert scr("evaluate", fitted, "-o", fitted, "--device", "cpu").code == 0
