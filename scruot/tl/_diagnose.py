@@ -163,7 +163,7 @@ def _rows(
         check.held_out_cells(held_out),
         check.held_out_times(times),
         check.population(table),
-        check.groups(evaluation.get("groups")),
+        check.groups(evaluation.get("groups"), table.groupby("time")["n_observed"].max()),
         check.action(evaluation["action"], stochastic=cells.model.stochastic),
         check.sample_size(np.asarray(simulated["weight"])[last], int(start.sum())),
         check.growth_level(stored_mass(cells.record), learned=learned),

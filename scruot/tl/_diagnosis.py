@@ -150,23 +150,33 @@ def population(table: pd.DataFrame) -> Check:
     )
 
 
-def groups(table: pd.DataFrame | None) -> Check:
-    """Compare the populations of groups: a right total can hide a wrong split."""
+def groups(table: pd.DataFrame | None, cells: Mapping[float, int] | None = None) -> Check:
+    """Compare the populations of groups: a right total can hide a wrong split.
+
+    With `cells`, the number of observed cells of every time, two standard errors of an observed
+    share are forgiven.
+    """
     if table is None:
         return unchecked(
             "mass per group", "no groups were named", "diagnose with groupby, e.g. cell types"
         )
-    total = table.groupby("time")["mass_observed"].transform("sum")
-    rows = table[(table["mass_observed"] > _SMALL * total) & table["mass_error"].notna()]
+    share = table["mass_observed"] / table.groupby("time")["mass_observed"].transform("sum")
+    rows = table[(share > _SMALL) & table["mass_error"].notna()]
     if not len(rows):
         return unchecked("mass per group", "no group holds 5 % of a population", "coarser groups")
-    worst = rows.iloc[int(rows["mass_error"].argmax())]
+    n = rows["time"].map(dict(cells)) if cells is not None else np.inf
+    held = share[rows.index]
+    chance = 2 * ((1 - held) / (held * n)) ** 0.5
+    beyond = (rows["mass_error"] - chance).clip(lower=0)
+    place = int(beyond.argmax())
+    worst, allowed = rows.iloc[place], float(chance.iloc[place])
+    sampling = f", of which {_PERCENT.format(allowed)} may be sampling" if cells is not None else ""
     return judged(
         "mass per group",
-        float(worst["mass_error"]),
+        float(beyond.iloc[place]),
         _GROUPS,
         finding=f"{worst['group']!r} is off by {_PERCENT.format(worst['mass_error'])} at time "
-        f"{worst['time']:g}, the worst",
+        f"{worst['time']:g}, the worst{sampling}",
         remedy="growth and movement are confused between groups: another delta (see "
         "tl.cross_validate), or a growth prior",
     )

@@ -71,6 +71,11 @@ def test_mass_per_group_passes_over_small_groups():
     found = check.groups(table)
     assert found.verdict == "bad"
     assert "'medium' is off by 30.0%" in found.finding
+    # 19 % of 100 cells are known to 41 %, of 10 000 to 4 %
+    assert check.groups(table, {1.0: 100}).verdict == "good"
+    many = check.groups(table, {1.0: 10_000})
+    assert many.verdict == "bad"
+    assert "of which 4.1% may be sampling" in many.finding
     assert check.groups(None).verdict == "not checked"
 
 
