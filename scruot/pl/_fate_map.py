@@ -25,7 +25,7 @@ def fate_map(
     adata: AnnData,
     *,
     key: str | None = None,
-    fates: Sequence[str] | None = None,
+    fates: str | Sequence[str] | None = None,
     color: str | None = None,
     cmap: str | Colormap | None = None,
     size: float | None = None,
@@ -94,7 +94,7 @@ def fate_map(
     >>> sorted(text.get_text() for text in ax.texts)
     ['A', 'B', 'C']
     """
-    stored = drawn_fates(adata, key, None if fates is None else list(fates))
+    stored = drawn_fates(adata, key, fates)
     n = stored.table.shape[1]
     if n < 3:
         msg = (

@@ -36,7 +36,7 @@ def fate_probabilities(
     basis: str | None = None,
     *,
     key: str | None = None,
-    fates: Sequence[str] | None = None,
+    fates: str | Sequence[str] | None = None,
     components: tuple[int, int] = (1, 2),
     cmap: str | Colormap | None = None,
     n_columns: int | None = None,
@@ -103,7 +103,7 @@ def fate_probabilities(
     >>> [ax.get_title() for ax in axes]
     ['A', 'B', 'C']
     """
-    stored = drawn_fates(adata, key, None if fates is None else list(fates))
+    stored = drawn_fates(adata, key, fates)
     if basis is None and stored.use_rep is None:
         options = [basis_name(name) for name in adata.obsm if name.startswith("X_")]
         msg = f"Found basis=None for fates without a representation; name one of {options}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ class Drawn:
         return self.table.notna().all(axis=1).to_numpy()
 
 
-def drawn_fates(adata: AnnData, key: str | None, fates: list[str] | None = None) -> Drawn:
+def drawn_fates(adata: AnnData, key: str | None, fates: str | Sequence[str] | None = None) -> Drawn:
     """Read fates, all or some of them, with the colours that the data hold for them."""
     found, slots = read_fates(adata, key), fate_slots(key)
     table = pd.DataFrame(found.probabilities, index=adata.obs_names, columns=found.names)
@@ -56,10 +57,11 @@ def drawn_fates(adata: AnnData, key: str | None, fates: list[str] | None = None)
     if found.none is not None:
         table[NONE] = found.none
         colors[NONE] = NONE_COLOR
-    for name in fates or ():
+    wanted = [fates] if isinstance(fates, str) else list(table.columns if fates is None else fates)
+    for name in wanted:
         if name not in table.columns:
             raise ValueError(unknown("fate", str(name), list(table.columns)))
-    shown = table if fates is None else table[list(fates)]
+    shown = table[wanted]
     use_rep = found.record.get("use_rep")
     return Drawn(
         slots,

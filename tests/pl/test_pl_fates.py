@@ -49,6 +49,13 @@ def test_probabilities_have_a_panel_each_and_cells_without_a_fate_are_grey(toy):
         pl.fate_probabilities(toy, "umop")
 
 
+def test_one_fate_may_be_named_without_a_list(toy):
+    axes = pl.fate_probabilities(toy, fates="high", show=False)
+    assert [ax.get_title() for ax in np.atleast_1d(axes)] == ["high"]
+    with pytest.raises(ValueError, match="three corners"):
+        pl.fate_map(toy, fates="high")
+
+
 def test_a_reliability_diagram_says_the_skill_and_what_is_missing(toy):
     ax = pl.fate_calibration(toy, show=False)
     assert ax.get_title() == "skill 0.80"
