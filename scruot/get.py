@@ -185,7 +185,7 @@ def cellrank_couplings(
 
     References
     ----------
-    Weiler et al. (2024), CellRank 2, Nature Methods 21.
+    Weiler et al. (2024), CellRank 2, Nature Methods 21 :cite:p:`weiler2024`.
 
     Examples
     --------

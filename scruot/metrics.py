@@ -104,7 +104,7 @@ def energy_distance(
 
     References
     ----------
-    Szekely, Rizzo (2013), J. Stat. Plan. Inference 143, 1249-1272.
+    Szekely, Rizzo (2013), J. Stat. Plan. Inference 143, 1249-1272 :cite:p:`szekely2013`.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def mmd(
 
     References
     ----------
-    Gretton et al. (2012), J. Mach. Learn. Res. 13, 723-773.
+    Gretton et al. (2012), J. Mach. Learn. Res. 13, 723-773 :cite:p:`gretton2012`.
 
     Examples
     --------

@@ -111,8 +111,8 @@ def branching(
 
     References
     ----------
-    Lavenant, Zhang, Kim & Schiebinger (2024), Annals of Applied Probability 34:428 (snapshots of
-    branching SDEs).
+    Lavenant, Zhang, Kim & Schiebinger (2024), Annals of Applied Probability 34:428
+    :cite:p:`lavenant2024` (snapshots of branching SDEs).
 
     Examples
     --------

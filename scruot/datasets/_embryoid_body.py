@@ -55,7 +55,8 @@ def embryoid_body(*, path: str | PathLike[str] | None = None) -> AnnData:
 
     References
     ----------
-    Moon et al. (2019), Nature Biotechnology 37:1482. Tong et al. (2020), ICML (TrajectoryNet).
+    Moon et al. (2019), Nature Biotechnology 37:1482 :cite:p:`moon2019`. Tong et al. (2020), ICML
+    (TrajectoryNet) :cite:p:`tong2020`.
 
     Examples
     --------

@@ -74,7 +74,7 @@ def gaussian_mixture(
 
     References
     ----------
-    Zhang, Li & Zhou (2025), ICLR (DeepRUOT).
+    Zhang, Li & Zhou (2025), ICLR (DeepRUOT) :cite:p:`zhang2025deepruot`.
 
     Examples
     --------

@@ -71,7 +71,7 @@ def guo2010(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = None) 
 
     References
     ----------
-    Guo et al. (2010), Developmental Cell 18:675.
+    Guo et al. (2010), Developmental Cell 18:675 :cite:p:`guo2010`.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def hsmm(*, n_pcs: int | None = 30, path: str | PathLike[str] | None = None) -> 
 
     References
     ----------
-    Trapnell et al. (2014), Nature Biotechnology 32:381.
+    Trapnell et al. (2014), Nature Biotechnology 32:381 :cite:p:`trapnell2014`.
 
     Examples
     --------
@@ -151,8 +151,8 @@ def hayashi2018(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = No
 
     References
     ----------
-    Hayashi et al. (2018), Nature Communications 9:619.
-    Matsumoto et al. (2017), Bioinformatics 33:2314 (SCODE).
+    Hayashi et al. (2018), Nature Communications 9:619 :cite:p:`hayashi2018`.
+    Matsumoto et al. (2017), Bioinformatics 33:2314 (SCODE) :cite:p:`matsumoto2017`.
 
     Examples
     --------
@@ -193,7 +193,8 @@ def treutlein2016(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = 
 
     References
     ----------
-    Treutlein et al. (2016), Nature 534:391. Matsumoto et al. (2017), Bioinformatics 33:2314.
+    Treutlein et al. (2016), Nature 534:391 :cite:p:`treutlein2016`. Matsumoto et al. (2017),
+    Bioinformatics 33:2314 :cite:p:`matsumoto2017`.
 
     Examples
     --------
@@ -235,7 +236,8 @@ def mef_reprogramming(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176:928. Klein et al. (2025), Nature 638:1065 (moscot).
+    Schiebinger et al. (2019), Cell 176:928 :cite:p:`schiebinger2019`. Klein et al. (2025), Nature
+    638:1065 (moscot) :cite:p:`klein2025`.
 
     Examples
     --------

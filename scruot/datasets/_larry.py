@@ -68,7 +68,7 @@ def hematopoiesis(*, path: str | PathLike[str] | None = None) -> AnnData:
 
     References
     ----------
-    Weinreb et al. (2020), Science 367:eaaw3381.
+    Weinreb et al. (2020), Science 367:eaaw3381 :cite:p:`weinreb2020`.
 
     Examples
     --------

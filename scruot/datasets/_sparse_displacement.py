@@ -95,7 +95,8 @@ def sparse_displacement(
 
     References
     ----------
-    Chen, Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889.
+    Chen, Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889
+    :cite:p:`chen2025disnot`.
 
     Examples
     --------

@@ -82,8 +82,8 @@ def emt(*, path: str | PathLike[str] | None = None) -> AnnData:
 
     References
     ----------
-    Cook & Vanderhyden (2020), Nature Communications 11:2142.
-    Sha et al. (2024), Nature Machine Intelligence 6:25 (TIGON).
+    Cook & Vanderhyden (2020), Nature Communications 11:2142 :cite:p:`cook2020`.
+    Sha et al. (2024), Nature Machine Intelligence 6:25 (TIGON) :cite:p:`sha2024tigon`.
 
     Examples
     --------
@@ -130,7 +130,8 @@ def three_gene_table(*, path: str | PathLike[str] | None = None) -> AnnData:
 
     References
     ----------
-    Zhang et al. (2025), ICLR (DeepRUOT); Sha et al. (2024), Nature Machine Intelligence 6:25.
+    Zhang et al. (2025), ICLR (DeepRUOT) :cite:p:`zhang2025deepruot`; Sha et al. (2024), Nature
+    Machine Intelligence 6:25 :cite:p:`sha2024tigon`.
 
     Examples
     --------
@@ -168,7 +169,8 @@ def dyngen(*, path: str | PathLike[str] | None = None) -> AnnData:
 
     References
     ----------
-    Cannoodt et al. (2021), Nature Communications 12:3942. Huguet et al. (2022), NeurIPS.
+    Cannoodt et al. (2021), Nature Communications 12:3942 :cite:p:`cannoodt2021`. Huguet et al.
+    (2022), NeurIPS :cite:p:`huguet2022`.
 
     Examples
     --------
@@ -205,7 +207,8 @@ def bifurcation(*, path: str | PathLike[str] | None = None) -> AnnData:
 
     References
     ----------
-    Bargaje et al. (2017), PNAS 114:2271. Sha et al. (2024), Nature Machine Intelligence 6:25.
+    Bargaje et al. (2017), PNAS 114:2271 :cite:p:`bargaje2017`. Sha et al. (2024), Nature Machine
+    Intelligence 6:25 :cite:p:`sha2024tigon`.
 
     Examples
     --------

@@ -144,8 +144,8 @@ def three_gene(
 
     References
     ----------
-    Sha, Qiu, Zhou & Nie (2024), Nature Machine Intelligence 6:25 (TIGON).
-    Zhang, Li & Zhou (2025), ICLR (DeepRUOT).
+    Sha, Qiu, Zhou & Nie (2024), Nature Machine Intelligence 6:25 (TIGON) :cite:p:`sha2024tigon`.
+    Zhang, Li & Zhou (2025), ICLR (DeepRUOT) :cite:p:`zhang2025deepruot`.
 
     Examples
     --------

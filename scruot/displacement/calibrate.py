@@ -51,7 +51,7 @@ def pooled(p_values: Array) -> Array:
 
     References
     ----------
-    Brown (1975), Biometrics 31.
+    Brown (1975), Biometrics 31 :cite:p:`brown1975`.
     """
     k = len(p_values)
     if k == 1:

@@ -22,8 +22,8 @@ class ConvexPotential(nn.Module):
     r"""A convex function :math:`\tfrac12 |L x|^2 + c^\top x + \mathrm{ICNN}(x)`.
 
     The network has softplus layers that see the input and, through weights that stay nonnegative,
-    the layer before (Amos, Xu and Kolter 2017). It starts as :math:`\tfrac12 |x|^2 + c^\top x`, the
-    potential of a translation, up to a small change.
+    the layer before (Amos, Xu and Kolter 2017 :cite:p:`amos2017`). It starts as
+    :math:`\tfrac12 |x|^2 + c^\top x`, the potential of a translation, up to a small change.
 
     Parameters
     ----------

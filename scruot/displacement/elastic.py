@@ -98,7 +98,7 @@ def elastic_displacement(x: Array, y: Array, plan: csr_matrix, sparsity: Sparsit
     References
     ----------
     Cuturi, Klein and Ablin (2023), *Monge, Bregman and Occam: interpretable optimal transport in
-    high dimensions with feature-sparse maps*, ICML.
+    high dimensions with feature-sparse maps*, ICML :cite:p:`cuturi2023`.
 
     Examples
     --------

@@ -160,10 +160,12 @@ def fit_icnn(
 
     References
     ----------
-    Chen, Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889.
+    Chen, Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889
+    :cite:p:`chen2025disnot`.
 
     Makkuva, Taghvaei, Oh and Lee (2020), *Optimal transport mapping via input convex neural
-    networks*, ICML. Amos, Xu and Kolter (2017), *Input convex neural networks*, ICML.
+    networks*, ICML :cite:p:`makkuva2020`. Amos, Xu and Kolter (2017), *Input convex neural
+    networks*, ICML :cite:p:`amos2017`.
 
     Examples
     --------

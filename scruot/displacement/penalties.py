@@ -56,8 +56,9 @@ class Sparsity:
 
     References
     ----------
-    Schreck, Fort, Le Corff and Moulines (2016), IEEE J. Sel. Top. Signal Process. 10 (STVS).
-    Argyriou, Foygel and Srebro (2012), NeurIPS (k-support). Cuturi, Klein and Ablin (2023), ICML.
+    Schreck, Fort, Le Corff and Moulines (2016), IEEE J. Sel. Top. Signal Process. 10 (STVS)
+    :cite:p:`schreck2016`. Argyriou, Foygel and Srebro (2012), NeurIPS (k-support)
+    :cite:p:`argyriou2012`. Cuturi, Klein and Ablin (2023), ICML :cite:p:`cuturi2023`.
 
     Examples
     --------

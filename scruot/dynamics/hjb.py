@@ -10,8 +10,8 @@ step the potential must change as Ito's formula and the equation say.
 
 References
 ----------
-Hutchinson (1990), Commun. Stat. Simul. Comput. 19, 433-450; Han, Jentzen, E (2018), PNAS 115,
-8505-8510, on the equation along simulated paths.
+Hutchinson (1990), Commun. Stat. Simul. Comput. 19, 433-450 :cite:p:`hutchinson1990`; Han, Jentzen,
+E (2018), PNAS 115, 8505-8510 :cite:p:`han2018`, on the equation along simulated paths.
 """
 
 from __future__ import annotations

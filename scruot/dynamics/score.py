@@ -119,7 +119,7 @@ def denoising_loss(
 
     References
     ----------
-    Vincent (2011), Neural Computation 23, 1661-1674.
+    Vincent (2011), Neural Computation 23, 1661-1674 :cite:p:`vincent2011`.
     """
     n_points = max(1, batch_size // _TIMES)
     t, points, target, weight = _targets(particles, bandwidth, n_points, generator)

@@ -1,7 +1,8 @@
 """Integrators of weighted particles, shared by every method.
 
 Deterministic models run through a fixed-step Runge-Kutta scheme of order four, stochastic
-ones through Heun's method with the Brownian paths of torchsde. Weights are carried as logarithms.
+ones through Heun's method with the Brownian paths of torchsde (Li et al. 2020 :cite:p:`li2020`).
+Weights are carried as logarithms.
 
 Fields may jump at observed times, where one interval ends and the next begins. A step that ends
 there belongs to the interval before: the later end of every step is evaluated a trace earlier.

@@ -36,8 +36,8 @@ class Schedule:
         Peak learning rate: after a warm-up over 3 % of the steps it falls as a cosine to
         a thousandth of itself.
     optimizer
-        ``"muon"`` (hidden matrices; AdamW for the rest, at a tenth of the rate) or
-        ``"adamw"``.
+        ``"muon"`` (Jordan et al. 2024 :cite:p:`jordan2024`, for hidden matrices; AdamW for the
+        rest, at a tenth of the rate) or ``"adamw"``.
     ema
         Decay of the bias-corrected exponential average of the weights; 0 for none.
     clip

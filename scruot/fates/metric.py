@@ -68,7 +68,8 @@ def fate_settings(
 
     References
     ----------
-    Fisher (1936), Annals of Eugenics 7, 179-188. Wachter (1980), Annals of Statistics 8, 937-957.
+    Fisher (1936), Annals of Eugenics 7, 179-188 :cite:p:`fisher1936`. Wachter (1980), Annals of
+    Statistics 8, 937-957 :cite:p:`wachter1980`.
 
     Examples
     --------

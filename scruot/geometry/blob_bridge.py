@@ -13,7 +13,7 @@ nothing moves (``u = 0``). Noise is linear in time here: ``sigma(t)^2 = a + c t`
 References
 ----------
 Bunne, Hsieh, Cuturi, Krause (2023), "The Schroedinger bridge between Gaussian measures has a
-closed form", AISTATS.
+closed form", AISTATS :cite:p:`bunne2023`.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ ratio, and for pure death (``m1 = 0``) and pure birth (``m0 = 0``), in single pr
 
 References
 ----------
-Chizat, Peyre, Schmitzer, Vialard (2018), Found. Comput. Math. 18, 1-44;
-Liero, Mielke, Savare (2018), Invent. Math. 211, 969-1117.
+Chizat, Peyre, Schmitzer, Vialard (2018), Found. Comput. Math. 18, 1-44
+:cite:p:`chizat2018interpolating`; Liero, Mielke, Savare (2018), Invent. Math. 211, 969-1117
+:cite:p:`liero2018`.
 """
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ def fate_map(
 
     References
     ----------
-    Velten et al. (2017), Nature Cell Biology 19, 271-281 (circular projection).
+    Velten et al. (2017), Nature Cell Biology 19, 271-281 :cite:p:`velten2017` (circular
+    projection).
 
     Examples
     --------

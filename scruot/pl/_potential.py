@@ -101,7 +101,7 @@ def potential(
     References
     ----------
     Sun et al. (2025), Variational regularized unbalanced optimal transport: single network, least
-    action, NeurIPS.
+    action, NeurIPS :cite:p:`sun2025varruot`.
 
     Examples
     --------

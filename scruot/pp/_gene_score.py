@@ -39,7 +39,8 @@ def gene_score(matrix: Any) -> GeneScore:
     r"""Return the shrunken mean z-score of the columns of a matrix.
 
     Each gene is standardised over the cells and clipped at 5 standard deviations. The mean `m`
-    over genes holds what the genes share and the noise of each; Cronbach's
+    over genes holds what the genes share and the noise of each; Cronbach's (1951)
+    :cite:p:`cronbach1951`
 
     .. math::
 

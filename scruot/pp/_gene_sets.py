@@ -1,10 +1,11 @@
 """Genes that speak of proliferation and of apoptosis, in human and in mouse.
 
-Proliferation: genes whose expression peaks in S and in G2/M phase, as in Tirosh et al. (2016),
-Science 352, under their symbols of today. Apoptosis: genes that carry the death signal from
-either origin, mitochondria or death receptors, down to the DNA (Elmore 2007, Toxicol. Pathol. 35),
-and genes that p53 switches on (Fischer 2017, Oncogene 36). CDKN1A, the best known p53 target, is
-left out: it rises in every cell that leaves the cycle for good, most of which do not die.
+Proliferation: genes whose expression peaks in S and in G2/M phase, as in Tirosh et al. (2016)
+:cite:p:`tirosh2016`, Science 352, under their symbols of today. Apoptosis: genes that carry the
+death signal from either origin, mitochondria or death receptors, down to the DNA (Elmore 2007,
+Toxicol. Pathol. 35 :cite:p:`elmore2007`), and genes that p53 switches on (Fischer 2017, Oncogene 36
+:cite:p:`fischer2017`). CDKN1A, the best known p53 target, is left out: it rises in every cell that
+leaves the cycle for good, most of which do not die.
 """
 
 from __future__ import annotations

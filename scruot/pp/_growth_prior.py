@@ -127,11 +127,12 @@ def growth_prior(
     References
     ----------
     .. [1] Schiebinger et al. (2019), Optimal-transport analysis of single-cell gene expression
-       identifies developmental trajectories in reprogramming. Cell 176.
+       identifies developmental trajectories in reprogramming. Cell 176 :cite:p:`schiebinger2019`.
     .. [2] Tirosh et al. (2016), Dissecting the multicellular ecosystem of metastatic melanoma by
-       single-cell RNA-seq. Science 352.
-    .. [3] Elmore (2007), Apoptosis: a review of programmed cell death. Toxicologic Pathology 35;
-       Fischer (2017), Census and evaluation of p53 target genes. Oncogene 36.
+       single-cell RNA-seq. Science 352 :cite:p:`tirosh2016`.
+    .. [3] Elmore (2007), Apoptosis: a review of programmed cell death. Toxicologic Pathology 35
+       :cite:p:`elmore2007`; Fischer (2017), Census and evaluation of p53 target genes. Oncogene 36
+       :cite:p:`fischer2017`.
 
     Examples
     --------

@@ -3,8 +3,8 @@
 References
 ----------
 Zhang, Wang, Sun, Li, Zhou (2025), "Modeling Cell Dynamics and Interactions with Unbalanced Mean
-Field Schroedinger Bridge", NeurIPS 2025, arXiv:2505.11197; the method is that of its toolkit
-CytoBridge under the name "crufm".
+Field Schroedinger Bridge", NeurIPS 2025, arXiv:2505.11197 :cite:p:`zhang2025cytobridge`; the method
+is that of its toolkit CytoBridge under the name "crufm".
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 References
 ----------
 Zhang, Li, Zhou (2025), "Learning stochastic dynamics from snapshots through regularized
-unbalanced optimal transport", ICLR 2025, arXiv:2410.00844.
+unbalanced optimal transport", ICLR 2025, arXiv:2410.00844 :cite:p:`zhang2025deepruot`.
 """
 
 from __future__ import annotations

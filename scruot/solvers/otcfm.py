@@ -3,7 +3,8 @@
 References
 ----------
 Tong, Fatras, Malkin, Huguet, Zhang, Rector-Brooks, Wolf, Bengio (2024), "Improving and
-generalizing flow-based generative models with minibatch optimal transport", TMLR.
+generalizing flow-based generative models with minibatch optimal transport", TMLR
+:cite:p:`tong2024otcfm`.
 """
 
 from __future__ import annotations

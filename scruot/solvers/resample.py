@@ -59,7 +59,8 @@ def bootstrap_replicates(snapshots: Snapshots, replicates: Replicates, seed: int
 
     References
     ----------
-    Rao and Wu (1988), Resampling inference with complex survey data, JASA 83, 231-241.
+    Rao and Wu (1988), Resampling inference with complex survey data, JASA 83, 231-241
+    :cite:p:`rao1988`.
     """
     rng = np.random.default_rng(seed)
     counts = [torch.from_numpy(_counts(labels, rng)) for labels in replicates.labels]

@@ -3,7 +3,8 @@
 References
 ----------
 Tong, Malkin, Fatras, Atanackovic, Zhang, Huguet, Wolf, Bengio (2024), "Simulation-free
-Schroedinger bridges via score and flow matching", AISTATS 2024, arXiv:2307.03672.
+Schroedinger bridges via score and flow matching", AISTATS 2024, arXiv:2307.03672
+:cite:p:`tong2024sf2m`.
 """
 
 from __future__ import annotations

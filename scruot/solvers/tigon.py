@@ -3,7 +3,7 @@
 References
 ----------
 Sha, Qiu, Zhou, Nie (2024), "Reconstructing growth and dynamic trajectories from single-cell
-transcriptomics data", Nature Machine Intelligence 6, 25-39.
+transcriptomics data", Nature Machine Intelligence 6, 25-39 :cite:p:`sha2024tigon`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The paper learns a velocity alone. The growth is scruot's addition.
 References
 ----------
 Eyring, Klein, Uscidda, Palla, Kilbertus, Akata, Theis (2024), "Unbalancedness in Neural Monge
-Maps Improves Unpaired Domain Translation", ICLR 2024, arXiv:2311.15100.
+Maps Improves Unpaired Domain Translation", ICLR 2024, arXiv:2311.15100 :cite:p:`eyring2024uotfm`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 References
 ----------
 Sun, Zhang, Wang, Li, Zhou (2025), "Variational Regularized Unbalanced Optimal Transport: Single
-Network, Least Action", NeurIPS 2025, arXiv:2505.11823.
+Network, Least Action", NeurIPS 2025, arXiv:2505.11823 :cite:p:`sun2025varruot`.
 """
 
 from __future__ import annotations

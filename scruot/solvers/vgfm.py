@@ -3,7 +3,7 @@
 References
 ----------
 Wang, Jiang, Zhang, Gu, Zhou, Sun (2025), "Joint Velocity-Growth Flow Matching for Single-Cell
-Dynamics Modeling", NeurIPS 2025, arXiv:2505.13413.
+Dynamics Modeling", NeurIPS 2025, arXiv:2505.13413 :cite:p:`wang2025vgfm`.
 """
 
 from __future__ import annotations

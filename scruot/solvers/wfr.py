@@ -7,8 +7,9 @@ method takes it as it is. No publication offers it; the regression is that of WF
 References
 ----------
 Peng, Wang, Ying, Sun, Nie, Zhang, Li, Zhou (2026), "WFR-FM: Simulation-Free Dynamic
-Unbalanced Optimal Transport", ICLR 2026, arXiv:2601.06810.
-Nadaraya (1964), "On Estimating Regression", Theory of Probability and its Applications 9.
+Unbalanced Optimal Transport", ICLR 2026, arXiv:2601.06810 :cite:p:`peng2026wfrfm`.
+Nadaraya (1964), "On Estimating Regression", Theory of Probability and its Applications 9
+:cite:p:`nadaraya1964`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 References
 ----------
 Peng, Wang, Ying, Sun, Nie, Zhang, Li, Zhou (2026), "WFR-FM: Simulation-Free Dynamic
-Unbalanced Optimal Transport", ICLR 2026, arXiv:2601.06810.
+Unbalanced Optimal Transport", ICLR 2026, arXiv:2601.06810 :cite:p:`peng2026wfrfm`.
 """
 
 from __future__ import annotations

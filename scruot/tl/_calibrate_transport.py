@@ -82,7 +82,7 @@ def calibrate_transport(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943.
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`.
 
     Examples
     --------

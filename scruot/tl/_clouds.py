@@ -134,7 +134,7 @@ def displaced(first: Cloud, last: Cloud, share: float) -> Cloud:
 
     References
     ----------
-    McCann (1997), A convexity principle for interacting gases, Adv. Math. 128.
+    McCann (1997), A convexity principle for interacting gases, Adv. Math. 128 :cite:p:`mccann1997`.
     """
     a, b = first.weights / first.weights.sum(), last.weights / last.weights.sum()
     plan = ot.emd(a, b, cdist(first.x, last.x, "sqeuclidean"), numItermax=10_000_000)

@@ -121,7 +121,8 @@ def cross_validate(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943: held-out times beside interpolation nulls.
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`: held-out times beside
+    interpolation nulls.
 
     Examples
     --------

@@ -78,7 +78,7 @@ def descendants(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943.
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`.
 
     Examples
     --------
@@ -161,7 +161,7 @@ def ancestors(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943.
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`.
 
     Examples
     --------

@@ -102,8 +102,9 @@ def diagnose(
 
     References
     ----------
-    Weinreb, Wolock, Tusi, Socolovsky and Klein (2018), PNAS 115, E2467-E2476: what snapshots can
-    tell. Schiebinger et al. (2019), Cell 176, 928-943: left-out times beside nulls.
+    Weinreb, Wolock, Tusi, Socolovsky and Klein (2018), PNAS 115, E2467-E2476 :cite:p:`weinreb2018`:
+    what snapshots can tell. Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`:
+    left-out times beside nulls.
 
     Examples
     --------

@@ -92,11 +92,13 @@ def driver_genes(
     References
     ----------
     Fisher (1921), On the probable error of a coefficient of correlation deduced from a small
-    sample, Metron 1.
+    sample, Metron 1 :cite:p:`fisher1921`.
 
-    Benjamini and Hochberg (1995), Controlling the false discovery rate, JRSS B 57.
+    Benjamini and Hochberg (1995), Controlling the false discovery rate, JRSS B 57
+    :cite:p:`benjamini1995`.
 
-    Lange et al. (2022), CellRank for directed single-cell fate mapping, Nature Methods 19.
+    Lange et al. (2022), CellRank for directed single-cell fate mapping, Nature Methods 19
+    :cite:p:`lange2022`.
 
     Examples
     --------

@@ -130,7 +130,8 @@ def evaluate(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943: held-out times beside interpolation nulls.
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`: held-out times beside
+    interpolation nulls.
 
     Examples
     --------

@@ -67,7 +67,8 @@ def fate_calibration(
 
     References
     ----------
-    Brier (1950), Monthly Weather Review 78, 1-3. Murphy (1973), J. Appl. Meteorol. 12, 595-600.
+    Brier (1950), Monthly Weather Review 78, 1-3 :cite:p:`brier1950`. Murphy (1973), J. Appl.
+    Meteorol. 12, 595-600 :cite:p:`murphy1973`.
 
     Examples
     --------

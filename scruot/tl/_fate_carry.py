@@ -206,7 +206,8 @@ def bootstrap_errors(
 ) -> NDArray[np.float64]:
     """Return the spread of the shares when cells get random weights, shape (n, F).
 
-    Weights are exponential, as in the Bayesian bootstrap (Rubin 1981); populations are kept.
+    Weights are exponential, as in the Bayesian bootstrap (Rubin 1981 :cite:p:`rubin1981`);
+    populations are kept.
     """
     rng = np.random.default_rng(random_state)
     found = []

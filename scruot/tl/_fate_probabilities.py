@@ -160,8 +160,9 @@ def fate_probabilities(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943. Weinreb, Wolock, Tusi, Socolovsky and Klein
-    (2018), PNAS 115, E2467-E2476 (what snapshots can tell of fates).
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`. Weinreb, Wolock, Tusi,
+    Socolovsky and Klein (2018), PNAS 115, E2467-E2476 :cite:p:`weinreb2018` (what snapshots can
+    tell of fates).
 
     Examples
     --------

@@ -103,9 +103,9 @@ def fate_shift(
 
     References
     ----------
-    Phipson and Smyth (2010), Permutation p-values should never be zero, SAGMB 9, 39.
-    Squair et al. (2021), Confronting false discoveries in single-cell differential expression,
-    Nature Communications 12 (replicates, not cells).
+    Phipson and Smyth (2010), Permutation p-values should never be zero, SAGMB 9, 39
+    :cite:p:`phipson2010`. Squair et al. (2021), Confronting false discoveries in single-cell
+    differential expression, Nature Communications 12 :cite:p:`squair2021` (replicates, not cells).
 
     Examples
     --------

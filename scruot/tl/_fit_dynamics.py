@@ -152,7 +152,13 @@ def fit_dynamics(
 
     References
     ----------
-    Each method's paper: :func:`scruot.solvers.cite`.
+    Each method's paper, for your bibliography: :func:`scruot.solvers.cite`. Peng et al. (2026),
+    WFR-FM :cite:p:`peng2026wfrfm` (wfrfm, wfr); Sha et al. (2024), TIGON :cite:p:`sha2024tigon`;
+    Zhang et al. (2025), DeepRUOT :cite:p:`zhang2025deepruot`; Sun et al. (2025), Var-RUOT
+    :cite:p:`sun2025varruot`; Wang et al. (2025), VGFM :cite:p:`wang2025vgfm`; Zhang et al. (2025),
+    CytoBridge :cite:p:`zhang2025cytobridge` (crufm); Eyring et al. (2024), UOT-FM
+    :cite:p:`eyring2024uotfm`; Tong et al. (2024), OT-CFM :cite:p:`tong2024otcfm`; Tong et al.
+    (2024), [SF]2M :cite:p:`tong2024sf2m`.
 
     Examples
     --------

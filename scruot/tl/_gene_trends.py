@@ -132,8 +132,8 @@ def gene_trends(
 
     References
     ----------
-    Eilers and Marx (1996), Statistical Science 11, 89-121 (P-splines). Schiebinger et al.
-    (2019), Cell 176, 928-943 (trends of ancestors).
+    Eilers and Marx (1996), Statistical Science 11, 89-121 :cite:p:`eilers1996` (P-splines).
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019` (trends of ancestors).
 
     Examples
     --------

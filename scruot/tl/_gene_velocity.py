@@ -131,9 +131,10 @@ def gene_velocity(
     References
     ----------
     Sha et al. (2024), Reconstructing growth and dynamic trajectories from single-cell
-    transcriptomics data, Nature Machine Intelligence 6.
+    transcriptomics data, Nature Machine Intelligence 6 :cite:p:`sha2024tigon`.
 
-    Cleveland (1979), Robust locally weighted regression and smoothing scatterplots, JASA 74.
+    Cleveland (1979), Robust locally weighted regression and smoothing scatterplots, JASA 74
+    :cite:p:`cleveland1979`.
 
     Examples
     --------

@@ -76,7 +76,8 @@ def import_couplings(
 
     References
     ----------
-    Klein et al. (2025), Mapping cells through time and space with moscot, Nature 638.
+    Klein et al. (2025), Mapping cells through time and space with moscot, Nature 638
+    :cite:p:`klein2025`.
 
     Examples
     --------

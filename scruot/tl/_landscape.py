@@ -107,7 +107,7 @@ def landscape(
     References
     ----------
     Zhang, Li, Zhou (2025), Learning stochastic dynamics from snapshots through regularized
-    unbalanced optimal transport, ICLR.
+    unbalanced optimal transport, ICLR :cite:p:`zhang2025deepruot`.
 
     Examples
     --------

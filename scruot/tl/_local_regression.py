@@ -28,7 +28,7 @@ def directional_derivative(
         c_{ij} = w_j (x_j - \bar x)^\top (S_i + \lambda \bar s_i I)^{-1} v_i,
 
     with :math:`S_i` the weighted scatter of the neighbours and :math:`\bar s_i` its mean
-    eigenvalue (Cleveland 1979, locally weighted regression).
+    eigenvalue (Cleveland 1979 :cite:p:`cleveland1979`, locally weighted regression).
 
     Parameters
     ----------

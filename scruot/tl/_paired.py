@@ -62,7 +62,7 @@ def paired_rows(groups: list[str], before: Array, after: Array) -> list[dict[str
 
 
 def adjusted(table: pd.DataFrame) -> pd.DataFrame:
-    """Add p-values adjusted over the whole table (Benjamini and Hochberg 1995)."""
+    """Add p-values adjusted over the whole table (:cite:t:`benjamini1995`)."""
     for name, new in (("pval", "qval"), ("mass_pval", "mass_qval")):
         known = table[name].notna().to_numpy()
         values = np.full(len(table), np.nan)

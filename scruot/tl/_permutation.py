@@ -58,7 +58,8 @@ def permutation_shift(
 
     References
     ----------
-    Phipson and Smyth (2010), Permutation p-values should never be zero, SAGMB 9, 39.
+    Phipson and Smyth (2010), Permutation p-values should never be zero, SAGMB 9, 39
+    :cite:p:`phipson2010`.
     """
     n, m = len(values), int(chosen.sum())
     one, two = values[chosen], values[~chosen]

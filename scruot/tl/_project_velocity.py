@@ -89,9 +89,9 @@ def project_velocity(
 
     References
     ----------
-    .. [1] La Manno et al. (2018), RNA velocity of single cells. Nature 560.
+    .. [1] La Manno et al. (2018), RNA velocity of single cells. Nature 560 :cite:p:`lamanno2018`.
     .. [2] Bergen et al. (2020), Generalizing RNA velocity to transient cell states through
-       dynamical modeling. Nature Biotechnology 38.
+       dynamical modeling. Nature Biotechnology 38 :cite:p:`bergen2020`.
 
     Examples
     --------

@@ -102,7 +102,7 @@ def regulatory_jacobian(
     References
     ----------
     Sha et al. (2024), Reconstructing growth and dynamic trajectories from single-cell
-    transcriptomics data, Nature Machine Intelligence 6.
+    transcriptomics data, Nature Machine Intelligence 6 :cite:p:`sha2024tigon`.
 
     Examples
     --------

@@ -59,8 +59,9 @@ def smooth(time: Array, y: Array, weight: Array, at: Array, *, n_knots: int) -> 
 
     References
     ----------
-    Eilers and Marx (1996), Statistical Science 11, 89-121. White (1980), Econometrica 48, 817.
-    Nychka (1988), JASA 83, 1134-1143.
+    Eilers and Marx (1996), Statistical Science 11, 89-121 :cite:p:`eilers1996`. White (1980),
+    Econometrica 48, 817 :cite:p:`white1980`. Nychka (1988), JASA 83, 1134-1143
+    :cite:p:`nychka1988`.
     """
     w = weight / weight.mean()
     # over a few days many quantiles are the same

@@ -192,8 +192,9 @@ def sparse_displacement(
 
     References
     ----------
-    Cuturi, Klein and Ablin (2023), *Monge, Bregman and Occam*, ICML. Chen,
-    Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889.
+    Cuturi, Klein and Ablin (2023), *Monge, Bregman and Occam*, ICML :cite:p:`cuturi2023`. Chen,
+    Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889
+    :cite:p:`chen2025disnot`.
 
     Examples
     --------

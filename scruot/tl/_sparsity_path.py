@@ -103,7 +103,7 @@ def sparsity_path(
     References
     ----------
     Chen, Xie and Zhang (2025), *Displacement-sparse neural optimal transport*, arXiv:2502.01889
-    (feasibility against dimension).
+    :cite:p:`chen2025disnot` (feasibility against dimension).
 
     Examples
     --------

@@ -51,9 +51,10 @@ def terminal_states(
     group, proposed or not.
 
     With neither, the dense regions of the last snapshot are proposed, by HDBSCAN
-    (Campello et al. 2013) in the representation; cells between them are in none. It is meant for a
-    first look at well separated ends in few dimensions: ends that touch become one, and in tens of
-    dimensions noise hides them all (an error then). Nothing is coupled for it.
+    (Campello et al. 2013 :cite:p:`campello2013`) in the representation; cells between them are in
+    none. It is meant for a first look at well separated ends in few dimensions: ends that touch
+    become one, and in tens of dimensions noise hides them all (an error then). Nothing is coupled
+    for it.
 
     Parameters
     ----------

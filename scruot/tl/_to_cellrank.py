@@ -93,7 +93,7 @@ def to_cellrank(
 
     References
     ----------
-    Weiler et al. (2024), CellRank 2, Nature Methods 21.
+    Weiler et al. (2024), CellRank 2, Nature Methods 21 :cite:p:`weiler2024`.
 
     Examples
     --------

@@ -76,7 +76,7 @@ def transition_table(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943.
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def ancestor_census(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943.
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`.
 
     Examples
     --------

@@ -173,8 +173,9 @@ def transport(
 
     References
     ----------
-    Schiebinger et al. (2019), Cell 176, 928-943. Chizat, Peyre, Schmitzer and Vialard (2018),
-    Math. Comp. 87, and Found. Comput. Math. 18, 1-44.
+    Schiebinger et al. (2019), Cell 176, 928-943 :cite:p:`schiebinger2019`. Chizat, Peyre, Schmitzer
+    and Vialard (2018), Math. Comp. 87 :cite:p:`chizat2018scaling`, and Found. Comput. Math. 18,
+    1-44 :cite:p:`chizat2018interpolating`.
 
     Examples
     --------

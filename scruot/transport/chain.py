@@ -49,7 +49,7 @@ class Chain:
 
     References
     ----------
-    Schiebinger et al., Cell 176 (2019).
+    Schiebinger et al., Cell 176 (2019) :cite:p:`schiebinger2019`.
 
     Examples
     --------

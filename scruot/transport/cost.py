@@ -44,7 +44,8 @@ def wfr_cost(x0: Tensor, x1: Tensor, delta: float) -> Tensor:
     References
     ----------
     Chizat, Peyre, Schmitzer and Vialard, *Unbalanced optimal transport: dynamic and Kantorovich
-    formulations*, J. Funct. Anal. 274 (2018). Liero, Mielke and Savare, Invent. Math. 211 (2018).
+    formulations*, J. Funct. Anal. 274 (2018) :cite:p:`chizat2018dynamic`. Liero, Mielke and Savare,
+    Invent. Math. 211 (2018) :cite:p:`liero2018`.
 
     Examples
     --------

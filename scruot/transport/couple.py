@@ -105,9 +105,10 @@ def couple(
 
     References
     ----------
-    Chizat, Peyre, Schmitzer and Vialard, Math. Comp. 87 (2018). Sejourne, Vialard and Peyre,
-    *Faster unbalanced optimal transport*, AISTATS 2022. Figalli, *The optimal partial transport
-    problem*, Arch. Ration. Mech. Anal. 195 (2010).
+    Chizat, Peyre, Schmitzer and Vialard, Math. Comp. 87 (2018) :cite:p:`chizat2018scaling`.
+    Sejourne, Vialard and Peyre, *Faster unbalanced optimal transport*, AISTATS 2022
+    :cite:p:`sejourne2022`. Figalli, *The optimal partial transport problem*, Arch. Ration. Mech.
+    Anal. 195 (2010) :cite:p:`figalli2010`.
 
     Examples
     --------

@@ -10,7 +10,7 @@ where many cells are out of reach the interior point method is the better one.
 References
 ----------
 Sejourne, Vialard and Peyre, *Faster unbalanced optimal transport: translation invariant Sinkhorn
-and 1-D Frank-Wolfe*, AISTATS 2022.
+and 1-D Frank-Wolfe*, AISTATS 2022 :cite:p:`sejourne2022`.
 """
 
 from __future__ import annotations

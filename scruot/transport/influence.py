@@ -60,8 +60,9 @@ def outlier_influence(
 
     References
     ----------
-    Hampel, *The influence curve and its role in robust estimation*, J. Am. Stat. Assoc. 69 (1974).
-    Mukherjee, Guha, Solomon, Sun and Yurochkin, *Outlier-robust optimal transport*, ICML 2021.
+    Hampel, *The influence curve and its role in robust estimation*, J. Am. Stat. Assoc. 69 (1974)
+    :cite:p:`hampel1974`. Mukherjee, Guha, Solomon, Sun and Yurochkin, *Outlier-robust optimal
+    transport*, ICML 2021 :cite:p:`mukherjee2021`.
 
     Examples
     --------

@@ -162,8 +162,8 @@ def solve_on_edges(
     G'1`` with the marginals that belong to the potentials (KL: ``a exp(-phi / tau)``), and ``G s =
     0``. Any ``G >= 0`` is primal feasible (an exact side, at most one, after scaling) and any ``s
     >= 0`` dual feasible, so both values are bounds at every iterate. Predictor-corrector steps
-    (Mehrotra, SIAM J. Optim. 2, 1992), with the corrections bounded as in Gondzio, Comput. Optim.
-    Appl. 6 (1996).
+    (Mehrotra, SIAM J. Optim. 2, 1992 :cite:p:`mehrotra1992`), with the corrections bounded as in
+    Gondzio, Comput. Optim. Appl. 6 (1996) :cite:p:`gondzio1996`.
 
     Parameters
     ----------

@@ -38,7 +38,8 @@ def wfr_interpolation(
 
     References
     ----------
-    Chizat, Peyre, Schmitzer and Vialard, Found. Comput. Math. 18 (2018).
+    Chizat, Peyre, Schmitzer and Vialard, Found. Comput. Math. 18 (2018)
+    :cite:p:`chizat2018interpolating`.
 
     Examples
     --------
@@ -85,7 +86,8 @@ def interpolate(
 
     References
     ----------
-    McCann, *A convexity principle for interacting gases*, Adv. Math. 128 (1997).
+    McCann, *A convexity principle for interacting gases*, Adv. Math. 128 (1997)
+    :cite:p:`mccann1997`.
 
     Examples
     --------

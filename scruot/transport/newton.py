@@ -8,10 +8,11 @@ conjugate gradients, take the square root of that, and a product costs no more t
 
 References
 ----------
-Brauer, Clason, Lorenz and Wirth, *A Sinkhorn-Newton method for entropic optimal transport*, 2017.
-Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao and Ying, *Accelerating Sinkhorn
-algorithm with sparse Newton iterations*, ICLR 2024. Sejourne, Vialard and Peyre, *Faster unbalanced
-optimal transport: translation invariant Sinkhorn and 1-D Frank-Wolfe*, AISTATS 2022.
+Brauer, Clason, Lorenz and Wirth, *A Sinkhorn-Newton method for entropic optimal transport*, 2017
+:cite:p:`brauer2017`. Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao and Ying,
+*Accelerating Sinkhorn algorithm with sparse Newton iterations*, ICLR 2024 :cite:p:`tang2024`.
+Sejourne, Vialard and Peyre, *Faster unbalanced optimal transport: translation invariant Sinkhorn
+and 1-D Frank-Wolfe*, AISTATS 2022 :cite:p:`sejourne2022`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def centre_potentials(
     """Add the constant to phi, and take it from psi, that maximises the dual value.
 
     The maximum is where both sides carry the same mass (translation-invariant Sinkhorn: Sejourne,
-    Vialard and Peyre, AISTATS 2022): in closed form with KL or exact marginals, else by a search.
+    Vialard and Peyre, AISTATS 2022 :cite:p:`sejourne2022`): in closed form with KL or exact
+    marginals, else by a search.
     """
     source, target = sides
     if source.exact and target.exact:

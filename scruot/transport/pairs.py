@@ -90,7 +90,8 @@ def pairs(coupling: Coupling) -> PairTable:
 
     References
     ----------
-    Chizat, Peyre, Schmitzer and Vialard, J. Funct. Anal. 274 (2018), on semi-couplings.
+    Chizat, Peyre, Schmitzer and Vialard, J. Funct. Anal. 274 (2018) :cite:p:`chizat2018dynamic`, on
+    semi-couplings.
 
     Examples
     --------

@@ -44,8 +44,9 @@ class Penalty:
     References
     ----------
     Chizat, Peyre, Schmitzer and Vialard, *Scaling algorithms for unbalanced optimal transport
-    problems*, Math. Comp. 87 (2018). Sejourne, Peyre and Vialard, *Unbalanced optimal transport,
-    from theory to numerics*, Handbook of Numerical Analysis 24 (2023).
+    problems*, Math. Comp. 87 (2018) :cite:p:`chizat2018scaling`. Sejourne, Peyre and Vialard,
+    *Unbalanced optimal transport, from theory to numerics*, Handbook of Numerical Analysis 24
+    (2023) :cite:p:`sejourne2023`.
 
     Examples
     --------

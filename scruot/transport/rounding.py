@@ -51,7 +51,8 @@ def meet_both(
     """Change a plan so that both marginals are met; what is missing is added as a staircase.
 
     Altschuler, Weed and Rigollet, *Near-linear time approximation algorithms for optimal transport
-    via Sinkhorn iteration*, NeurIPS 2017, with a sparse correction in place of their dense one.
+    via Sinkhorn iteration*, NeurIPS 2017 :cite:p:`altschuler2017`, with a sparse correction in
+    place of their dense one.
     """
     plan = plan * (a / graph.rows(plan).clamp_min(1e-300)).clamp_max(1.0)[graph.row]
     plan = plan * (b / graph.cols(plan).clamp_min(1e-300)).clamp_max(1.0)[graph.col]

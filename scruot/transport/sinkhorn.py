@@ -3,6 +3,11 @@
 The entropic plan is ``G = a b exp((phi + psi - c) / eps)``. Its potentials make the rows what the
 penalty says: with KL ``a exp(-phi / tau) = G 1``, that is ``phi = -eps tau / (tau + eps) log sum_j
 b exp((psi - c) / eps)``, and the same for the columns.
+
+References
+----------
+Chizat, Peyre, Schmitzer and Vialard, Math. Comp. 87 (2018) :cite:p:`chizat2018scaling`. Sejourne,
+Vialard and Peyre, AISTATS 2022 :cite:p:`sejourne2022`, on the invariance under translation.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def wfr_coupling(
     References
     ----------
     Liero, Mielke and Savare, *Optimal entropy-transport problems and a new Hellinger-Kantorovich
-    distance*, Invent. Math. 211 (2018). Chizat, Peyre, Schmitzer and Vialard, J. Funct. Anal. 274
-    (2018).
+    distance*, Invent. Math. 211 (2018) :cite:p:`liero2018`. Chizat, Peyre, Schmitzer and Vialard,
+    J. Funct. Anal. 274 (2018) :cite:p:`chizat2018dynamic`.
 
     Examples
     --------
