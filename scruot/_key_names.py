@@ -32,14 +32,3 @@ def checked_key(key: object) -> str:
         msg = f"Found the key {key!r}; expected a name, not empty and without '/', as in h5ad."
         raise ValueError(msg)
     return key
-
-
-def named(key_added: str | None, name: str) -> str:
-    """Return the slot of a result, with the prefix that the user gave it.
-
-    Raises
-    ------
-    ValueError
-        For a prefix that h5ad cannot hold.
-    """
-    return name if key_added is None else f"{checked_key(key_added)}_{name}"

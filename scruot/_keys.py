@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scruot._fate_keys import FATES as FATES
+from scruot._fate_keys import FateSlots as FateSlots
+from scruot._fate_keys import fate_slots as fate_slots
 from scruot._key_names import basis_name as basis_name
 from scruot._key_names import checked_key as checked_key
 from scruot._key_names import embedding_key as embedding_key
-from scruot._key_names import named as named
 from scruot._key_names import velocity_genes as velocity_genes
 
 DYNAMICS = "dynamics"
 SIMULATION = "simulation"
 CROSS_VALIDATION = "cross_validation"
 TRANSPORT = "transport"
-FATES = "fates"
 LINEAGE_MASS = "lineage_mass"
 PERTURBATION = "perturbation"
 GENE_TRENDS = "gene_trends"
@@ -28,7 +29,6 @@ PCA_LOADINGS = "PCs"
 # columns of a simulation: the group of a trajectory's end
 FATE = "fate"
 ORIGIN = "origin"
-FATE_SHIFT = "fate_shift"
 # CellRank's own names
 CELLRANK = "cellrank"
 LINEAGES_FWD = "lineages_fwd"
@@ -121,6 +121,10 @@ class Slots:
         """``obs`` column: standard deviation of that time."""
         return f"{self._prefix}dynamics_pseudotime_std"
 
+    def table(self, name: str) -> str:
+        """``uns`` entry of a result about this fit, or of one that has a name of its own."""
+        return f"{self._prefix}{name}"
+
     def velocity(self, basis: str) -> str:
         """``obsm`` key: velocity in a basis."""
         return f"{self._prefix}velocity_{basis}"
@@ -205,89 +209,6 @@ def transport_slots(key: str | None) -> TransportSlots:
         For a key that h5ad cannot hold.
     """
     return TransportSlots(TRANSPORT if key is None else checked_key(key))
-
-
-@dataclass(frozen=True)
-class FateSlots:
-    """Names of everything that belongs to one set of fates.
-
-    Parameters
-    ----------
-    key
-        ``key_added`` of the fates, ``"fates"`` by default.
-    """
-
-    key: str = FATES
-
-    @property
-    def _prefix(self) -> str:
-        return "" if self.key == FATES else f"{self.key}_"
-
-    @property
-    def uns(self) -> str:
-        """Parameters, quality."""
-        return self.key
-
-    @property
-    def terminal_states(self) -> str:
-        """``obs`` column: terminal states; ``uns`` entry: how they were proposed."""
-        return f"{self._prefix}terminal_states"
-
-    @property
-    def terminal_states_colors(self) -> str:
-        """``uns`` entry: a colour of each terminal state."""
-        return f"{self.terminal_states}_colors"
-
-    @property
-    def probabilities(self) -> str:
-        """``obsm`` key: probability of each fate."""
-        return f"{self._prefix}fate_probabilities"
-
-    @property
-    def driver_genes(self) -> str:
-        """``varm`` table of :func:`scruot.tl.driver_genes`."""
-        return f"{self._prefix}driver_genes"
-
-    @property
-    def errors(self) -> str:
-        """``obsm`` key: standard errors of the probabilities."""
-        return f"{self._prefix}fate_probabilities_se"
-
-    @property
-    def calibration(self) -> str:
-        """``uns`` entry of :func:`scruot.tl.fate_calibration`."""
-        return f"{self._prefix}fate_calibration"
-
-    @property
-    def fate(self) -> str:
-        """``obs`` column: the most probable fate."""
-        return f"{self._prefix}fate"
-
-    @property
-    def fate_colors(self) -> str:
-        """``uns`` entry: a colour of each fate."""
-        return f"{self.fate}_colors"
-
-    @property
-    def entropy(self) -> str:
-        """``obs`` column: entropy of the probabilities, between 0 and 1."""
-        return f"{self._prefix}fate_entropy"
-
-    @property
-    def descendants(self) -> str:
-        """``obs`` column: expected descendants where lineages end."""
-        return f"{self._prefix}expected_descendants"
-
-
-def fate_slots(key: str | None) -> FateSlots:
-    """Return the slots of a set of fates; ``None`` means the default key.
-
-    Raises
-    ------
-    ValueError
-        For a key that h5ad cannot hold.
-    """
-    return FateSlots(FATES if key is None else checked_key(key))
 
 
 def group_colors_key(groupby: str) -> str:

@@ -42,7 +42,7 @@ def gene_trends(
     genes
         Which genes, in which order; all by default.
     key
-        ``key_added`` of the table.
+        ``key_added`` of the table, or of the fit that it is about.
     lineages
         Which fates, all by default.
     n_columns

@@ -47,7 +47,7 @@ def lineage_mass(
     adata
         Annotated data after :func:`scruot.tl.lineage_mass`.
     key
-        ``key_added`` of the table.
+        ``key_added`` of the table, or of the fit that it is about.
     groups
         Which groups to draw, all by default.
     share

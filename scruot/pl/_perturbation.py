@@ -49,7 +49,7 @@ def perturbation(
     adata
         Annotated data after :func:`scruot.tl.perturbation`.
     key
-        ``key_added`` of the table.
+        ``key_added`` of the table, or of the fit that it is about.
     value
         ``"share"``: change of the share of all descendants; ``"mass"``: fold change of the mass
         of each group.

@@ -10,7 +10,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scruot._keys import Slots, basis_name, embedding_key, named, slots
+from scruot._keys import Slots, basis_name, embedding_key, slots
 from scruot._messages import did_you_mean, unknown
 from scruot.io.store import fitted_times, read_record
 
@@ -187,11 +187,11 @@ def result(adata: AnnData, name: str, key: str | None, call: str) -> Mapping[str
     name
         Slot without a prefix.
     key
-        ``key_added`` of the result.
+        ``key_added`` of the result, or of the fit that it is about.
     call
         The tool with its first arguments, up to where ``key_added`` goes.
     """
-    slot = named(key, name)
+    slot = slots(key).table(name)
     stored = adata.uns.get(slot)
     if not isinstance(stored, Mapping) or "table" not in stored:
         others = [k for k in adata.uns if str(k).endswith(name)]

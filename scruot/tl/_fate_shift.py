@@ -12,7 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
-from scruot._keys import FATE_SHIFT, named
+from scruot._keys import fate_slots
 from scruot._messages import did_you_mean
 from scruot.io.fates import NONE, read_fates
 from scruot.io.read import read_obs
@@ -170,7 +170,7 @@ def fate_shift(
     table.insert(place, "q", false_discovery_control(table["p"]))
     _report(table)
     written = writable(adata, copy=copy)
-    written.uns[named(key, FATE_SHIFT)] = table
+    written.uns[fate_slots(key).shift] = table
     return written if copy else table.copy()
 
 

@@ -13,7 +13,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scruot._keys import FATE, GENE_TRENDS, ORIGIN, SIMULATION, fate_slots, named, slots
+from scruot._keys import FATE, GENE_TRENDS, ORIGIN, SIMULATION, fate_slots, slots
 from scruot._messages import unknown
 from scruot.io.loadings import gene_columns
 from scruot.io.read import read_obs
@@ -95,7 +95,7 @@ def gene_trends(
     key
         ``key_added`` of the fit.
     key_added
-        Prefix of the slot that is written.
+        Prefix of the slot that is written; by default that of the fit.
     copy
         Whether to return a copy of ``adata`` with the result instead of writing to it.
 
@@ -110,7 +110,7 @@ def gene_trends(
     ``n_effective`` : float
         Number of equally weighted cells (or trajectories) worth as much.
 
-    Written as ``adata.uns["gene_trends"]`` (``"<key_added>_gene_trends"``):
+    Written as ``adata.uns["gene_trends"]``, prefixed by ``key_added`` or as the fit is:
 
     ``"table"`` : DataFrame
         As returned.
@@ -151,7 +151,7 @@ def gene_trends(
         msg = f"Found n_points={n_points}, n_knots={n_knots}; expected at least 2 of each."
         raise ValueError(msg)
     check_writable(adata, copy=copy)
-    slot = named(key_added, GENE_TRENDS)
+    slot = slots(key if key_added is None else key_added).table(GENE_TRENDS)
     if simulation is None:
         found = _of_cells(adata, genes, time, fates_key, lineages, layer, n_points, n_knots, key)
     else:

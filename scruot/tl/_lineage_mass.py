@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scruot._keys import LINEAGE_MASS, named, slots
+from scruot._keys import LINEAGE_MASS, slots
 from scruot.dynamics.passage import require_finite
 from scruot.io.store import check_writable, writable
 from scruot.tl._checks import check_step, whole
@@ -68,7 +68,7 @@ def lineage_mass(
     device
         ``"auto"`` (cuda, mps or cpu, in that order), or a device of torch.
     key_added
-        Prefix of the slot that is written.
+        Prefix of the slot that is written; by default that of the fit.
     copy
         Whether to return a copy of ``adata`` with the result instead of writing to it.
 
@@ -89,7 +89,7 @@ def lineage_mass(
     ``share_observed`` : float
         Part of the observed population.
 
-    Written as ``adata.uns["lineage_mass"]`` (``"<key_added>_lineage_mass"``):
+    Written as ``adata.uns["lineage_mass"]``, prefixed by ``key_added`` or as the fit is:
 
     ``"table"`` : DataFrame
         As returned.
@@ -124,7 +124,7 @@ def lineage_mass(
     whole("n_cells", n_cells)
     check_step(step)
     check_writable(adata, copy=copy)
-    slot = named(key_added, LINEAGE_MASS)
+    slot = slots(key if key_added is None else key_added).table(LINEAGE_MASS)
     cells = read_fitted(adata, key, device)
     groups = read_groups(adata, groupby)
     names = [str(name) for name in groups.categories]

@@ -12,7 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from scruot._keys import PERTURBATION, fate_slots, named, slots
+from scruot._keys import PERTURBATION, fate_slots, slots
 from scruot.dynamics.passage import require_finite
 from scruot.io.store import check_writable, writable
 from scruot.tl._checks import check_step, whole
@@ -109,7 +109,7 @@ def perturbation(
     device
         ``"auto"`` (cuda, mps or cpu, in that order), or a device of torch.
     key_added
-        Prefix of the slot that is written.
+        Prefix of the slot that is written; by default that of the fit.
     copy
         Whether to return a copy of ``adata`` with the result instead of writing to it.
 
@@ -130,7 +130,7 @@ def perturbation(
         Share of perturbed cells that lie farther from the observed ones of their time than 99 %
         of these do from each other. Near 1 the answer rests on no data.
 
-    Written as ``adata.uns["perturbation"]`` (``"<key_added>_perturbation"``):
+    Written as ``adata.uns["perturbation"]``, prefixed by ``key_added`` or as the fit is:
 
     ``"table"`` : DataFrame
         As returned.
@@ -173,7 +173,7 @@ def perturbation(
     whole("n_simulations", n_simulations)
     check_step(step)
     check_writable(adata, copy=copy)
-    slot = named(key_added, PERTURBATION)
+    slot = slots(key if key_added is None else key_added).table(PERTURBATION)
     cells = read_fitted(adata, key, device)
     beginning = begin(adata, cells, start, backward=False)
     begins = cells.model.times[0] if beginning.time is None else beginning.time

@@ -123,6 +123,10 @@ def test_the_continuous_time_of_the_model_is_the_default(drifting):
     scruot.tl.pseudotime_from_dynamics(drifting)
     gene_trends(drifting, ["first"], key_added="mine")
     assert drifting.uns["mine_gene_trends"]["time"] == "dynamics_pseudotime"
+    drifting.uns["second"] = drifting.uns["dynamics"]
+    gene_trends(drifting, ["second"], key="second")
+    assert drifting.uns["second_gene_trends"]["table"]["gene"].unique().tolist() == ["second"]
+    assert drifting.uns["gene_trends"]["table"]["gene"].unique().tolist() == ["first"]
 
 
 @pytest.fixture

@@ -104,6 +104,16 @@ def test_unlabelled_cells_count_as_the_others(islands):
     np.testing.assert_allclose(seen, whole.dropna().groupby("time")["mass_observed"].sum())
 
 
+def test_the_table_has_the_name_of_its_fit(islands):
+    lineage_mass(islands, "island", n_cells=40)
+    first = islands.uns["lineage_mass"]
+    islands.uns["second"] = islands.uns["dynamics"]
+    lineage_mass(islands, "island", key="second", n_cells=30)
+    assert islands.uns["lineage_mass"] is first
+    assert islands.uns["second_lineage_mass"]["key"] == "second"
+    assert scruot.pl.lineage_mass(islands, key="second", show=False).has_data()
+
+
 def test_the_table_is_written_and_survives_a_file(islands, tmp_path):
     islands.uns["island_colors"] = ["#000000", "#ffffff"]
     table = lineage_mass(islands, "island", key_added="mine", n_cells=40)

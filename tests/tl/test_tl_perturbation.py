@@ -213,6 +213,10 @@ def test_the_table_is_written_and_survives_a_file(fork, tmp_path):
     copied = perturbation(fork, np.ones(2), groupby="side", key_added="mine", copy=True)
     assert "mine_perturbation" in copied.uns
     assert "mine_perturbation" not in fork.uns
+    fork.uns["second"] = fork.uns["dynamics"]
+    perturbation(fork, np.ones(2), groupby="side", key="second")
+    assert list(fork.uns["perturbation"]["shift"]) == ["a", "b"]
+    assert fork.uns["second_perturbation"]["key"] == "second"
 
 
 @pytest.mark.parametrize(
