@@ -12,7 +12,7 @@ from scruot import get, tl
 from scruot._keys import fate_slots
 from scruot.cli._files import check_file
 from scruot.cli._group import silence
-from scruot.cli._h5ad import read, read_fitted
+from scruot.cli._h5ad import read
 from scruot.cli._options import Device, Input, Quiet, Seed, parse_mass, show_progress
 from scruot.cli._tables import table_text
 
@@ -21,22 +21,22 @@ logger = logging.getLogger(__name__)
 
 def fates(
     path: Input,
-    groupby: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[GROUPBY]",
-            help="Column of obs with cell types; cells may lack a label. Without it the terminal "
-            "states of the file, or else the dense regions of its last time.",
-            show_default=False,
-        ),
-    ] = None,
-    *,
     output: Annotated[
         Path,
         typer.Option(
             "--output", "-o", metavar="OUT.h5ad", help="File to write; may be the input itself."
         ),
     ],
+    *,
+    groupby: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Groups in obs, e.g. cell types; cells may lack a label. Without it the terminal "
+            "states of the file, or else the dense regions of its last time.",
+            show_default=False,
+        ),
+    ] = None,
     source: Annotated[
         str,
         typer.Option(help="What carries the cells: dynamics (a fit) or transport (couplings)."),
@@ -85,7 +85,7 @@ def fates(
     silence(quiet)
     names = fate_slots(key_added)
     check_file(output)
-    cells = read_fitted(path, key) if source == "dynamics" else read(path, use_rep=use_rep)
+    cells = read(path, use_rep=use_rep, key=key)
     populations = None if mass is None else parse_mass(mass)
     if groupby is None and not state and names.terminal_states not in cells.adata.obs:
         tl.terminal_states(

@@ -22,6 +22,7 @@ from scruot.cli._options import (
     parse_mass,
     parse_scalar,
     parse_settings,
+    parse_time,
     show_progress,
 )
 from scruot.solvers.params import make_params
@@ -53,8 +54,11 @@ def fit(
         ),
     ] = "counts",
     holdout: Annotated[
-        list[float] | None,
-        typer.Option(help="Time to leave out of the fit; repeatable.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            help="Time to leave out of the fit, a number or a label; repeatable.",
+            show_default=False,
+        ),
     ] = None,
     holdout_cells: Annotated[
         str | None,
@@ -83,7 +87,7 @@ def fit(
         "use_rep": use_rep,
         "n_dims": n_dims,
         "mass": parse_mass(mass),
-        "holdout": holdout or None,
+        "holdout": [parse_time(time) for time in holdout] if holdout else None,
         "holdout_cells": None if holdout_cells is None else parse_scalar(holdout_cells),
         "n_models": n_models,
         "random_state": random_state,

@@ -19,11 +19,14 @@ from scruot.cli._options import (
     Quiet,
     Seed,
     Settings,
+    TimeKey,
+    UseRep,
     parse_scalar,
     parse_settings,
     show_progress,
 )
 from scruot.cli._tables import table_text
+from scruot.tl._displacement_input import read_from
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +45,8 @@ def genes(
         str | None, typer.Option(help="A time or condition; with --target. All times by default.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Another time or condition.")] = None,
-    time_key: Annotated[str, typer.Option(help="Column of obs with the times.")] = "time",
-    use_rep: Annotated[str, typer.Option(help="Representation in obsm, or X.")] = "X_pca",
+    time_key: TimeKey = None,
+    use_rep: UseRep = None,
     coupling: Annotated[
         str, typer.Option(help="auto, dynamics, transport or compute: where cells go.")
     ] = "auto",
@@ -75,6 +78,7 @@ def genes(
             raise typer.BadParameter(msg, param_hint="'--set'")
     check_file(output)
     adata = anndata.read_h5ad(path)
+    time_key, _, _ = read_from(adata, others.get("coupling_key"), time_key, use_rep, None)
     numeric = time_key in adata.obs and adata.obs[time_key].dtype.kind in "iuf"
     ends = [
         parse_scalar(value) if value is not None and numeric else value

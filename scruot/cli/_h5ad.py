@@ -18,7 +18,7 @@ import pandas as pd
 from anndata import AnnData
 from anndata.io import read_elem, write_elem
 
-from scruot._keys import slots
+from scruot._keys import slots, transport_slots
 from scruot.cli._files import replacing
 
 __all__ = ["Cells", "read", "read_fitted"]
@@ -80,8 +80,17 @@ class Cells:
             raise ValueError(msg)
 
 
-def read(path: Path, *, use_rep: str | None = None) -> Cells:
+def read(path: Path, *, use_rep: str | None = None, key: str | None = None) -> Cells:
     """Read ``obs``, ``obsm`` and ``uns``, and ``X`` only where it is the representation.
+
+    Parameters
+    ----------
+    path
+        The file.
+    use_rep
+        The representation; by default that of the fit or of the transport, if the file has one.
+    key
+        ``key_added`` of that.
 
     Raises
     ------
@@ -89,7 +98,7 @@ def read(path: Path, *, use_rep: str | None = None) -> Cells:
         When the file is not there, is damaged, or is no h5ad file.
     """
     with _opened(path) as file:
-        return _read(path, file, use_rep)
+        return _read(path, file, use_rep or _stored_representation(file, key))
 
 
 def read_fitted(path: Path, key: str | None, *, genes: Collection[str] = ()) -> Cells:
@@ -105,9 +114,16 @@ def read_fitted(path: Path, key: str | None, *, genes: Collection[str] = ()) -> 
         What else is needed: of ``"X"``, ``"layers"``, ``"varm"``.
     """
     with _opened(path) as file:
-        name = f"uns/{slots(key).uns}/representation/use_rep"
-        use_rep = str(read_elem(file[name])) if name in file else None
-        return _read(path, file, use_rep, genes)
+        return _read(path, file, _stored_representation(file, key), genes)
+
+
+def _stored_representation(file: h5py.File, key: str | None) -> str | None:
+    """Return the representation of a fit, or else of a transport."""
+    fit, transport = slots(key).uns, transport_slots(key).uns
+    for name in (f"uns/{fit}/representation/use_rep", f"uns/{transport}/params/use_rep"):
+        if name in file:
+            return str(read_elem(file[name]))
+    return None
 
 
 def _opened(path: Path) -> h5py.File:

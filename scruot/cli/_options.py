@@ -18,11 +18,13 @@ __all__ = [
     "Quiet",
     "Seed",
     "Settings",
+    "TimeKey",
+    "UseRep",
     "parse_mass",
     "parse_scalar",
     "parse_setting",
     "parse_settings",
-    "parse_times",
+    "parse_time",
     "show_progress",
 ]
 
@@ -44,6 +46,14 @@ Settings = Annotated[
         "See: scruot methods NAME.",
         show_default=False,
     ),
+]
+TimeKey = Annotated[
+    str | None,
+    typer.Option(help="Column of obs with the times; by default that of the fit, or time."),
+]
+UseRep = Annotated[
+    str | None,
+    typer.Option(help="Representation in obsm, or X; by default that of the fit, or X_pca."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 
@@ -105,24 +115,12 @@ def parse_mass(text: str) -> str | dict[float, float]:
         raise typer.BadParameter(msg, param_hint="'--mass'") from error
 
 
-def parse_times(text: str | None) -> list[float] | None:
-    """Return times that commas separate.
-
-    Raises
-    ------
-    typer.BadParameter
-        For anything that is no finite number.
-    """
-    if text is None:
-        return None
+def parse_time(text: str) -> float | str:
+    """Return a number, and any other text as the label that it stands for."""
     try:
-        times = [float(part) for part in text.split(",")]
+        return float(text)
     except ValueError:
-        times = [math.nan]
-    if not all(map(math.isfinite, times)):
-        msg = f"found {text!r}; expected numbers with commas between, e.g. 0,0.5,1."
-        raise typer.BadParameter(msg, param_hint="'--times'")
-    return times
+        return text.strip()
 
 
 def parse_changes(changes: list[str] | None) -> dict[str, float] | None:

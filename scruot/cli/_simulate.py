@@ -13,7 +13,7 @@ from scruot import tl
 from scruot.cli._files import check_file, replacing
 from scruot.cli._group import silence
 from scruot.cli._h5ad import read_fitted
-from scruot.cli._options import Device, Input, Key, Quiet, Seed, parse_changes, parse_times
+from scruot.cli._options import Device, Input, Key, Quiet, Seed, parse_changes, parse_time
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def simulate(
         str | None,
         typer.Option(
             metavar="T,T,...",
-            help="Times to record, observed or not; the observed by default.",
+            help="Times to record, numbers or labels, observed or not; the observed by default.",
         ),
     ] = None,
     start: Annotated[
@@ -75,7 +75,7 @@ def simulate(
 ) -> None:
     """Carry cells of a fitted file through time, and write where they come to."""
     silence(quiet)
-    moments = parse_times(times)
+    moments = None if times is None else [parse_time(part) for part in times.split(",")]
     changes = parse_changes(perturb)
     wanted = None if genes is None else [name.strip() for name in genes.split(",")]
     check_file(output)

@@ -21,6 +21,8 @@ from scruot.cli._options import (
     Quiet,
     Seed,
     Settings,
+    TimeKey,
+    UseRep,
     parse_mass,
     parse_settings,
     show_progress,
@@ -43,8 +45,8 @@ def transport(
     method: Annotated[
         str, typer.Option(help="balanced, unbalanced, semi_relaxed, partial, wfr or fate.")
     ] = "unbalanced",
-    time_key: Annotated[str, typer.Option(help="Column of obs with the times.")] = "time",
-    use_rep: Annotated[str, typer.Option(help="Representation in obsm, or X.")] = "X_pca",
+    time_key: TimeKey = None,
+    use_rep: UseRep = None,
     n_dims: Annotated[
         int | None, typer.Option(help="Leading columns of it to use; all by default.")
     ] = None,

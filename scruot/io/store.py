@@ -19,7 +19,7 @@ from scruot._messages import did_you_mean, unknown
 from scruot.dynamics.model import Dynamics
 from scruot.io.read import Cells, read_obs
 from scruot.io.representation import check_unchanged, fingerprint, read_representation
-from scruot.io.time import read_times
+from scruot.io.time import label_times, read_times
 from scruot.solvers.run import FittedModel, from_arrays, to_arrays
 
 _PACKAGES = ("scruot", "torch", "numpy", "anndata")
@@ -149,8 +149,20 @@ def fitted_representation(
 def fitted_times(adata: AnnData, record: Mapping[str, Any]) -> NDArray[np.float64]:
     """Return the times of all cells in the time column of a fit."""
     time_key = str(record["params"]["time_key"])
-    ranks = json.loads(str(record.get("time_labels", "null")))
-    return read_times(read_obs(adata, time_key, "time column"), time_key, ranks)
+    return read_times(read_obs(adata, time_key, "time column"), time_key, _ranks(record))
+
+
+def fitted_labels(
+    adata: AnnData, record: Mapping[str, Any], times: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return the time of every label in the time column of a fit; nothing for numbers."""
+    column = read_obs(adata, str(record["params"]["time_key"]), "time column")
+    return {**(_ranks(record) or {}), **label_times(column, times)}
+
+
+def _ranks(record: Mapping[str, Any]) -> dict[str, float] | None:
+    found: dict[str, float] | None = json.loads(str(record.get("time_labels", "null")))
+    return found
 
 
 def evaluate_at_cells(

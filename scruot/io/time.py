@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,27 @@ def as_time(asked: Any, labels: Mapping[str, float]) -> float:
         return float(asked)
     except (TypeError, ValueError):
         return float("nan")
+
+
+def read_moments(asked: Any, labels: Mapping[str, float]) -> NDArray[np.float64]:
+    """Return times that were given as numbers or by their labels, in order and without repeats.
+
+    Raises
+    ------
+    ValueError
+        For anything that is neither.
+    """
+    one = isinstance(asked, str) or not isinstance(asked, Iterable)
+    given = [asked] if one or getattr(asked, "ndim", 1) == 0 else list(asked)
+    moments = np.array([as_time(value, labels) for value in given], dtype=np.float64)
+    lost = [v for v, t in zip(given, moments, strict=True) if not np.isfinite(t)]
+    if lost:
+        named = f", or some of the labels {list(labels)}" if labels else ""
+        msg = (
+            f"Found times with {lost[0]!r}; expected finite numbers in the unit of the fit{named}."
+        )
+        raise ValueError(msg)
+    return np.unique(moments)
 
 
 def _by_rank(column: pd.Series, time_key: str, ranks: Mapping[str, float]) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ def fit_quality(
     basis: str | None = None,
     *,
     key: str | None = None,
-    times: Iterable[float] | None = None,
+    times: Iterable[Any] | None = None,
     components: tuple[int, int] = (1, 2),
     n_neighbors: int = 30,
     n_columns: int | None = None,
@@ -108,7 +108,7 @@ def fit_quality(
     simulated = _read.evaluation(adata, fitted, "simulated")
     time = np.asarray(simulated["time"], dtype=float)
     weight = np.asarray(simulated["weight"], dtype=float)
-    shown = _shown(time, times)
+    shown = _shown(time, times, _read.time_labels(adata, fitted))
     name, cells = _read.embedding(adata, fitted, basis)
     cells = _read.pick(cells, components, name)
     position = carry(adata, fitted, np.asarray(simulated["x"], dtype=float), basis, n_neighbors)[1]
@@ -126,11 +126,15 @@ def fit_quality(
     return finish(axes, given=ax is not None, show=show, save=save)
 
 
-def _shown(time: NDArray[np.float64], times: Iterable[float] | None) -> list[float]:
+def _shown(
+    time: NDArray[np.float64], times: Iterable[Any] | None, labels: dict[float, str]
+) -> list[float]:
     simulated = [float(t) for t in np.unique(time)]
     if times is None:
         return simulated
-    wanted = [float(t) for t in times]
+    numbers: dict[Any, float] = {label: t for t, label in labels.items()}
+    given = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
+    wanted: list[Any] = [numbers.get(t, t) for t in given]
     lost = [t for t in wanted if t not in simulated]
     if lost or not wanted:
         msg = f"Found no simulated cells at times={lost or wanted}. Simulated times: {simulated}."

@@ -18,6 +18,7 @@ from scruot.io.mass import Mass
 from scruot.io.read import Cells, read_cells
 from scruot.io.time import as_time
 from scruot.tl._couple import grown
+from scruot.tl._reading import how_to_read
 from scruot.tl._selection import Chosen, chosen_rows
 from scruot.tl._transport_auto import resolve
 from scruot.tl._transport_params import make_params
@@ -34,8 +35,8 @@ def calibrate_transport(
     *,
     growth: float | str,
     source_time: float | str | None = None,
-    time_key: str = "time",
-    use_rep: str = "X_pca",
+    time_key: str | None = None,
+    use_rep: str | None = None,
     n_dims: int | None = None,
     mass: Mass = "counts",
     penalty: str = "kl",
@@ -62,9 +63,7 @@ def calibrate_transport(
     source_time
         Time of the cells, a number or its label, where they are of several times. Without
         ``cells``: start of the interval that is regarded, by default the first.
-    time_key, use_rep, n_dims, mass
-        As in :func:`scruot.tl.fit_dynamics`.
-    penalty, reg, device, random_state
+    time_key, use_rep, n_dims, mass, penalty, reg, device, random_state
         As in :func:`scruot.tl.transport`.
 
     Returns
@@ -101,7 +100,8 @@ def calibrate_transport(
     """
     params = make_params({"penalty": penalty, "reg": reg})
     target = resolve_device(device)
-    read = read_cells(adata, time_key=time_key, use_rep=use_rep, n_dims=n_dims, mass=mass)
+    source = how_to_read(adata, time_key=time_key, use_rep=use_rep, n_dims=n_dims)
+    read = read_cells(adata, **source, mass=mass)
     times = np.unique(read.time[read.fitted])
     by_group = cells is not None
     if by_group:

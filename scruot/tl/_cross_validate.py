@@ -17,6 +17,7 @@ from scruot.io.read import read_cells
 from scruot.io.store import writable
 from scruot.tl._checks import whole
 from scruot.tl._folds import Fold, read_candidates, read_left_out
+from scruot.tl._reading import how_to_read
 
 
 def cross_validate(
@@ -25,8 +26,8 @@ def cross_validate(
     *,
     times: float | str | Iterable[float | str] | None = None,
     params: Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]] | None = None,
-    time_key: str = "time",
-    use_rep: str = "X_pca",
+    time_key: str | None = None,
+    use_rep: str | None = None,
     n_dims: int | None = None,
     mass: Mass = "counts",
     n_seeds: int = 1,
@@ -62,7 +63,10 @@ def cross_validate(
         to one mapping of parameters, or to a list of such mappings, each of which is fitted,
         e.g. ``{"wfrfm": [{"delta": 1.0}, {"delta": 3.0}]}`` or ``{"transport": [{"tau": 0.3},
         {"tau": 3.0}, {"method": "wfr"}]}``.
-    time_key, use_rep, n_dims, mass
+    time_key, use_rep, n_dims
+        As in :func:`scruot.tl.fit_dynamics`. Left out they are those of the fit in
+        ``uns["dynamics"]``, without one ``"time"``, ``"X_pca"`` and all columns.
+    mass
         As in :func:`scruot.tl.fit_dynamics`.
     n_seeds
         Fits per method, parameters and time, with seeds ``random_state``, ``random_state + 1``,
@@ -142,10 +146,8 @@ def cross_validate(
     whole("n_cells", n_cells)
     candidates = read_candidates(adata, methods, params)
     target = resolve_device(device)
-    source: dict[str, Any] = {
-        "time_key": time_key,
-        "use_rep": use_rep,
-        "n_dims": n_dims,
+    source = {
+        **how_to_read(adata, time_key=time_key, use_rep=use_rep, n_dims=n_dims),
         "mass": mass,
     }
     everything = read_cells(adata, **source)

@@ -21,7 +21,7 @@ from scruot.io.mass import Mass
 from scruot.io.store import check_writable, plain, writable
 from scruot.tl import _fate_carry as carry
 from scruot.tl._checks import whole
-from scruot.tl._fate_sources import REP, TIME, coupled_cells, refuse, with_fit
+from scruot.tl._fate_sources import coupled_cells, filled, is_stored, refuse
 from scruot.tl._fate_states import NamedStates, States, read_states
 from scruot.tl._fate_trust import quality, warn
 from scruot.tl._fitted import read_fitted
@@ -198,6 +198,8 @@ def fate_probabilities(
             bar=bar,
         )
     else:
+        if not is_stored(adata, key):
+            reading = filled(adata, reading)
         cells, run = _from_transport(adata, asked, key, reading, random_state, bar)
     if n_bootstrap is not None and cells.stored is not None:
         msg = (
@@ -315,9 +317,7 @@ def _columns(
         params = {**record["params"], "use_rep": record["representation"]["use_rep"]}
     else:
         stored = adata.uns.get(transport_slots(key).uns)
-        params = with_fit(adata, reading) if stored is None else stored["params"]
-        if stored is None:
-            params = {"time_key": params["time_key"] or TIME, "use_rep": params["use_rep"] or REP}
+        params = reading if stored is None else stored["params"]
     return {k: str(params[k]) for k in ("time_key", "use_rep") if k in params}
 
 

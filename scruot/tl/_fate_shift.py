@@ -33,7 +33,7 @@ def fate_shift(
     reference: str | None = None,
     replicate_key: str | None = None,
     groupby: str | None = None,
-    time_key: str = "time",
+    time_key: str | None = None,
     key: str | None = None,
     n_permutations: int = 9999,
     random_state: int = 0,
@@ -57,7 +57,8 @@ def fate_shift(
     groupby
         Column of ``obs`` with groups, each of which is compared by itself, e.g. cell types.
     time_key
-        Column of ``obs`` with the times.
+        Column of ``obs`` with the times; by default that of the fates, if they tell, or else
+        ``"time"``.
     key
         ``key_added`` of the fates.
     n_permutations
@@ -128,7 +129,8 @@ def fate_shift(
     base = _reference(conditions, condition_key, reference)
     replicates = None if replicate_key is None else _replicates(adata, replicate_key, conditions)
     groups = None if groupby is None else read_groups(adata, groupby)
-    time = read_times(read_obs(adata, time_key, "time column"), time_key)
+    column = time_key or str(found.record.get("time_key", "time"))
+    time = read_times(read_obs(adata, column, "time column"), column)
     rng = np.random.default_rng(random_state)
     known = np.asarray(np.isfinite(values).all(1))
     rows: list[dict[str, Any]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +11,15 @@ import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scruot._keys import slots, transport_slots
+from scruot._keys import transport_slots
 from scruot.fates import Wrapper, automatic_plan, fate_settings
 from scruot.io.couplings import read_transport, require_all_cells
 from scruot.io.read import read_cells
 from scruot.io.representation import read_representation
+from scruot.tl._reading import how_to_read
 from scruot.transport import AutoSettings, Chain
 
 logger = logging.getLogger(__name__)
-
-TIME, REP = "time", "X_pca"  # what is read where nothing is named
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,37 +103,28 @@ def coupled_cells(adata: AnnData, key: str | None, reading: dict[str, Any]) -> C
         For a key without couplings, couplings of other cells, arguments beside stored couplings,
         and data that cannot be read.
     """
-    stored = transport_slots(key).uns
-    if key is not None or stored in adata.uns:
+    if is_stored(adata, key):
+        stored = transport_slots(key).uns
         refuse(
             reading,
             f"stored couplings, uns[{stored!r}], that have their own; leave it out to use them, or "
             "delete them to have new ones",
         )
         return _stored(adata, key)
-    reading = with_fit(adata, reading)
-    given = {
-        "time_key": reading["time_key"] or TIME,
-        "use_rep": reading["use_rep"] or REP,
-        "n_dims": reading["n_dims"],
-        "mass": "counts" if reading["mass"] is None else reading["mass"],
-    }
-    cells = read_cells(adata, **given)
+    cells = read_cells(adata, **filled(adata, reading))
     return Coupled(cells.x, cells.time, cells.mass, cells.fitted)
 
 
-def with_fit(adata: AnnData, reading: dict[str, Any]) -> dict[str, Any]:
-    """Return how to read the cells, what is not given as the fit in ``uns["dynamics"]`` did."""
-    record = adata.uns.get(slots(None).uns)
-    if not isinstance(record, Mapping) or not {"params", "representation"} <= set(record):
-        return reading
+def is_stored(adata: AnnData, key: str | None) -> bool:
+    """Return whether couplings are there, or asked for by name."""
+    return key is not None or transport_slots(key).uns in adata.uns
+
+
+def filled(adata: AnnData, reading: dict[str, Any]) -> dict[str, Any]:
+    """Return how cells are read that are to be coupled: as given, as a fit has them, or default."""
     found = dict(reading)
-    if found["time_key"] is None:
-        found["time_key"] = str(record["params"]["time_key"])
-    if found["use_rep"] is None:
-        found["use_rep"] = str(record["representation"]["use_rep"])
-        found["n_dims"] = found["n_dims"] or int(record["representation"]["n_dims"])
-    return found
+    mass = found.pop("mass")
+    return {**how_to_read(adata, **found), "mass": "counts" if mass is None else mass}
 
 
 def refuse(reading: dict[str, Any], why: str) -> None:

@@ -16,7 +16,13 @@ from scruot.dynamics.device import resolve_device
 from scruot.dynamics.model import Dynamics
 from scruot.io.mass import Mass, read_mass
 from scruot.io.read import check_names
-from scruot.io.store import fitted_representation, fitted_times, read_model, read_record
+from scruot.io.store import (
+    fitted_labels,
+    fitted_representation,
+    fitted_times,
+    read_model,
+    read_record,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class FittedCells:
         Absolute masses by the rule of the fit (n,).
     seen
         Which cells the fit saw (n,).
+    labels
+        Time of every label, where the time column holds labels.
     """
 
     model: Dynamics
@@ -45,6 +53,7 @@ class FittedCells:
     time: NDArray[np.float64]
     mass: NDArray[np.float64]
     seen: NDArray[np.bool_]
+    labels: Mapping[str, float]
 
     @property
     def reference(self) -> NDArray[np.bool_]:
@@ -75,7 +84,8 @@ def read_fitted(adata: AnnData, key: str | None, device: str) -> FittedCells:
     x = fitted_representation(adata, record)
     time = fitted_times(adata, record)
     mass = read_mass(adata.obs, time, stored_mass(record))
-    return FittedCells(model, record, x, time, mass, _seen(adata, record))
+    labels = fitted_labels(adata, record, time)
+    return FittedCells(model, record, x, time, mass, _seen(adata, record), labels)
 
 
 def jacobian_at(cells: FittedCells, rows: NDArray[np.intp], quantity: str) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from scruot.io.read import check_names, read_obs
 from scruot.io.store import check_writable, writable
 from scruot.io.time import label_ranks, read_times
 from scruot.io.transport import Transport
+from scruot.tl._reading import how_to_read
 from scruot.tl._transport_figures import plan_figures
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def import_couplings(
     adata: AnnData,
     couplings: Couplings,
     *,
-    time_key: str = "time",
+    time_key: str | None = None,
     mass: Mass = "counts",
     key_added: str | None = None,
     copy: bool = False,
@@ -51,7 +52,8 @@ def import_couplings(
         results with a ``transport_matrix``, such as the ``solutions`` of a solved moscot problem.
         A solved problem itself will do, too.
     time_key
-        Column of ``obs`` with the times; its values, or their numbers, are the keys.
+        Column of ``obs`` with the times; its values, or their numbers, are the keys. By default
+        that of the fit in ``uns["dynamics"]``, without one ``"time"``.
     mass
         What the population was at each time, as in :func:`scruot.tl.fit_dynamics`. Each matrix
         is multiplied by one number so that its total is the population at its later time: others
@@ -93,6 +95,7 @@ def import_couplings(
     check_writable(adata, copy=copy)
     check_free_transport(adata, names)
     check_names(adata)
+    time_key = how_to_read(adata, time_key=time_key)["time_key"]
     column = read_obs(adata, time_key, "time column")
     time = read_times(column, time_key)
     weights = read_mass(adata.obs, time, mass)

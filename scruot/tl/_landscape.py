@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scruot._keys import slots
 from scruot._messages import unknown
 from scruot.io.store import check_writable, writable
+from scruot.io.time import read_moments
 from scruot.tl._checks import whole
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._landscape_view import (
@@ -30,7 +31,7 @@ _SOURCES = ("auto", "learned", "cells")
 
 def landscape(
     adata: AnnData,
-    times: Iterable[float] | float | None = None,
+    times: Iterable[float | str] | float | str | None = None,
     *,
     key: str | None = None,
     basis: str | None = None,
@@ -52,8 +53,9 @@ def landscape(
     adata
         Annotated data with a fit.
     times
-        Times of the pictures, in the unit of the fit; by default all times at which there are
-        cells. In the fitted representation they need not be observed.
+        Times of the pictures, numbers in the unit of the fit or labels of the time column; by
+        default all times at which there are cells. In the fitted representation they need not be
+        observed, but lie between those that are.
     key
         ``key_added`` of the fit.
     basis
@@ -161,18 +163,18 @@ def _learned(cells: FittedCells, source: str) -> bool:
     return there and source != "cells"
 
 
-def _moments(times: Iterable[float] | float | None, cells: FittedCells, view: View) -> list[float]:
-    first = cells.model.times[0]
+def _moments(
+    times: Iterable[float | str] | float | str | None, cells: FittedCells, view: View
+) -> list[float]:
+    first, last = cells.model.times[0], max(cells.time.max(), cells.model.times[-1])
     if times is None:
         return [float(t) for t in np.unique(cells.time) if t >= first]
-    given: Any = [times] if np.isscalar(times) else times
-    try:
-        moments = np.unique(np.asarray(list(given), dtype=float))
-    except (TypeError, ValueError) as error:
-        msg = f"Found times={times!r}; expected numbers in the unit of the fit."
-        raise ValueError(msg) from error
-    if not len(moments) or not np.isfinite(moments).all() or moments[0] < first:
-        msg = f"Found times={moments.tolist()}; expected at least one, none before {first:g}."
+    moments = read_moments(times, cells.labels)
+    if not len(moments) or moments[0] < first or moments[-1] > last:
+        msg = (
+            f"Found times={moments.tolist()}; expected at least one, from {first:g} to {last:g}: "
+            "there are no cells outside."
+        )
         raise ValueError(msg)
     lost = [t for t in moments.tolist() if t not in cells.model.times]
     if lost and view.columns is None:

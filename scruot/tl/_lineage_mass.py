@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scruot._keys import LINEAGE_MASS, slots
 from scruot.dynamics.passage import require_finite
 from scruot.io.store import check_writable, writable
+from scruot.io.time import read_moments
 from scruot.tl._checks import check_step, whole
 from scruot.tl._classify import Classifier, classifier
 from scruot.tl._fitted import FittedCells, read_fitted
@@ -30,7 +31,7 @@ def lineage_mass(
     groupby: str,
     *,
     key: str | None = None,
-    times: Iterable[float] | None = None,
+    times: Iterable[float | str] | None = None,
     n_cells: int | None = 2000,
     step: float | Literal["adaptive"] | None = None,
     random_state: int = 0,
@@ -55,9 +56,9 @@ def lineage_mass(
     key
         ``key_added`` of the fit.
     times
-        Times in the unit of the fit, observed or not; the first fitted time is added, as that
-        is where the simulation begins. By default all times with cells from there on, and four
-        times evenly between each two.
+        Times, numbers in the unit of the fit or labels of the time column, observed or not; the
+        first fitted time is added, as that is where the simulation begins. By default all times
+        with cells from there on, and four times evenly between each two.
     n_cells
         Simulate a random sample of so many start cells; ``None`` takes all.
     step
@@ -158,11 +159,11 @@ def lineage_mass(
     return written if copy else table.copy()
 
 
-def _grid(times: Iterable[float] | None, cells: FittedCells) -> list[float]:
+def _grid(times: Iterable[float | str] | None, cells: FittedCells) -> list[float]:
     first = cells.model.times[0]
     if times is not None:
-        asked = [times] if isinstance(times, (int, float)) else list(times)
-        return time_grid([first, *asked], first, cells.model, backward=False)
+        asked = read_moments(times, cells.labels)
+        return time_grid([first, *asked], first, cells, backward=False)
     seen = np.unique(cells.time[cells.mass > 0])
     seen = np.unique(np.append(seen[seen > first], [first, *cells.model.times]))
     pieces = [np.linspace(a, b, _BETWEEN, endpoint=False) for a, b in pairwise(seen)]

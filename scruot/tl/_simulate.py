@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 from anndata import AnnData
-from numpy.typing import NDArray
 
 from scruot._keys import slots
 from scruot._messages import unknown
-from scruot.dynamics.model import Dynamics
 from scruot.dynamics.passage import require_finite
+from scruot.io.time import read_moments
 from scruot.tl._checks import check_step, whole
 from scruot.tl._classify import classifier
 from scruot.tl._express import Via, expresser
@@ -31,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 def simulate(
     adata: AnnData,
-    times: Iterable[float] | None = None,
+    times: Iterable[float | str] | None = None,
     *,
     key: str | None = None,
     start: Start = None,
@@ -60,9 +59,10 @@ def simulate(
     adata
         Cells with a fit, in memory or read back from a file. Nothing is written to it.
     times
-        At least two times in the unit of the fit, observed or not, in any order. The first in
-        the direction of the simulation is where the start is. By default the fitted times from
-        the start cells on (all of them, for coordinates).
+        At least two times, observed or not, in any order: numbers in the unit of the fit, or
+        labels of the time column such as ``"day 2"``. The first in the direction of the simulation
+        is where the start is. By default the fitted times from the start cells on (all of them, for
+        coordinates).
     key
         ``key_added`` of the fit.
     start
@@ -166,7 +166,7 @@ def simulate(
     whole("n_cells", n_cells)
     cells = read_fitted(adata, key, device)
     beginning = begin(adata, cells, start, backward=backward)
-    grid = time_grid(times, beginning.time, cells.model, backward=backward)
+    grid = time_grid(times, beginning.time, cells, backward=backward)
     groups = None if groupby is None else read_groups(adata, groupby)
     express = None
     if genes is not None:
@@ -219,9 +219,14 @@ def _perturbed(
 
 
 def time_grid(
-    times: Iterable[float] | None, begins: float | None, model: Dynamics, *, backward: bool
+    times: Iterable[float | str] | None,
+    begins: float | None,
+    cells: FittedCells,
+    *,
+    backward: bool,
 ) -> list[float]:
     """Return the times of the simulation in its direction, checked against its start."""
+    model = cells.model
     if times is None:
         fitted = np.asarray(model.times)
         if begins is not None:
@@ -229,7 +234,7 @@ def time_grid(
             fitted = np.append(fitted[after], begins)
         grid = np.unique(fitted)
     else:
-        grid = _numbers(times)
+        grid = read_moments(times, cells.labels)
     if backward:
         grid = grid[::-1]
     if len(grid) < 2:
@@ -255,17 +260,3 @@ def time_grid(
         )
         raise ValueError(msg)
     return [float(t) for t in grid]
-
-
-def _numbers(times: Any) -> NDArray[np.float64]:
-    if np.ndim(times) == 0 and not isinstance(times, (str, Iterable)):
-        times = [times]
-    try:
-        numbers = np.unique(np.asarray(list(times), dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        msg = f"Found times={times!r}; expected numbers in the unit of the fit."
-        raise ValueError(msg) from error
-    if not np.isfinite(numbers).all():
-        msg = f"Found times={numbers.tolist()}; expected finite times."
-        raise ValueError(msg)
-    return numbers

@@ -18,13 +18,12 @@ from scruot.displacement.calibrate import adjusted
 from scruot.dynamics.device import resolve_device
 from scruot.io.displacement import Ranked, genes_record
 from scruot.io.loadings import require_unique_genes
-from scruot.io.mass import read_mass
-from scruot.io.read import check_names, read_obs
+from scruot.io.read import check_names
 from scruot.io.representation import read_representation, require_variation
 from scruot.io.store import check_writable, writable
-from scruot.pp._expression import check_values, read_expression
 from scruot.tl._displacement_elastic import elastic_maps
 from scruot.tl._displacement_icnn import icnn_maps
+from scruot.tl._displacement_input import read_from, read_genes_matrix, read_masses
 from scruot.tl._displacement_maps import MapParams, Maps, find_plans, local_maps, make_pairs
 from scruot.tl._displacement_pairs import (
     Comparison,
@@ -44,8 +43,8 @@ def sparse_displacement(
     *,
     source: Any = None,
     target: Any = None,
-    time_key: str = "time",
-    use_rep: str = "X_pca",
+    time_key: str | None = None,
+    use_rep: str | None = None,
     n_dims: int | None = None,
     mass: str = "counts",
     coupling: str = "auto",
@@ -81,12 +80,15 @@ def sparse_displacement(
         Two values of ``obs[time_key]``: times, or conditions such as a control and a drug. By
         default all consecutive times.
     time_key
-        Column of ``obs`` with the times or conditions.
+        Column of ``obs`` with the times or conditions. Left out it is that of the fit, or else the
+        transport, that ``adata`` holds (under ``coupling_key``), without either ``"time"``.
     use_rep, n_dims
-        Representation in which cells are near each other, and how many of its columns to use;
-        with ``coupling="dynamics"`` it is always that of the fit.
+        Representation in which cells are near each other, and how many of its columns to use. Left
+        out they are found like ``time_key``, by default ``"X_pca"`` and all columns; with
+        ``coupling="dynamics"`` it is always that of the fit.
     mass
-        ``"counts"``: every cell counts the same; or a column of ``obs`` with the cells' masses.
+        ``"counts"`` or ``"equal"``: every cell counts the same; or a column of ``obs`` with the
+        cells' masses. Populations of whole times do not matter here.
     coupling
         Where mass goes. ``"dynamics"``: where the model of :func:`scruot.tl.fit_dynamics` carries
         the cells, with the mass that they have there. ``"transport"``: the couplings of
@@ -220,6 +222,7 @@ def sparse_displacement(
     check_writable(adata, copy=copy)
     check_names(adata)
     require_unique_genes(adata)
+    time_key, use_rep, n_dims = read_from(adata, coupling_key, time_key, use_rep, n_dims)
     masses = read_masses(adata, time_key, mass)
     pairs = comparisons(adata, time_key, source, target, masses)
     origin = chosen_coupling(adata, coupling, coupling_key, time_key, pairs)
@@ -280,29 +283,6 @@ def sparse_displacement(
     written = writable(adata, copy=copy)
     _write(written, pairs, maps, record, params, slots)
     return written if copy else None
-
-
-def read_masses(adata: AnnData, time_key: str, mass: str) -> NDArray[np.float64]:
-    """Return the mass of every cell; populations do not matter."""
-    column = read_obs(adata, time_key, "time column")
-    if not isinstance(mass, str) or mass == "equal":
-        msg = (
-            f"Found mass={mass!r}; expected 'counts' or a column of obs: populations of whole "
-            "times do not matter here."
-        )
-        raise ValueError(msg)
-    codes = pd.factorize(column)[0].astype(np.float64)
-    return read_mass(adata.obs, codes, mass)
-
-
-def read_genes_matrix(adata: AnnData, layer: str | None) -> Any:
-    """Return the genes, checked, dense or in compressed rows."""
-    found = read_expression(adata, layer=layer, use_raw=False, gene_symbols=None)
-    matrix = found.matrix
-    if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix):
-        matrix = matrix[:]  # in a file
-    check_values(matrix, list(found.symbols), found.label)
-    return matrix.tocsr() if sparse.issparse(matrix) else matrix
 
 
 def _zipped(pairs: Sequence[Comparison], maps: Maps) -> Any:

@@ -24,10 +24,10 @@ from scruot.tl._checks import whole
 from scruot.tl._clouds import subset
 from scruot.tl._displacement_elastic import sparsity_of
 from scruot.tl._displacement_icnn import fit_of
+from scruot.tl._displacement_input import read_from, read_genes_matrix, read_masses
 from scruot.tl._displacement_maps import MapParams, find_plans, make_pairs
 from scruot.tl._displacement_pairs import comparisons
 from scruot.tl._displacement_params import make_params
-from scruot.tl._sparse_displacement import read_genes_matrix, read_masses
 
 _STRENGTHS = {
     "elastic": (0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0),
@@ -42,8 +42,8 @@ def sparsity_path(
     *,
     source: Any,
     target: Any,
-    time_key: str = "time",
-    use_rep: str = "X_pca",
+    time_key: str | None = None,
+    use_rep: str | None = None,
     n_dims: int | None = None,
     mass: str = "counts",
     method: str = "elastic",
@@ -133,6 +133,7 @@ def sparsity_path(
         raise ValueError(msg)
     slot = displacement_slots(key_added).path
     check_writable(adata, copy=copy)
+    time_key, use_rep, n_dims = read_from(adata, None, time_key, use_rep, n_dims)
     masses = read_masses(adata, time_key, mass)
     pairs = comparisons(adata, time_key, source, target, masses)
     if len(pairs) != 1:

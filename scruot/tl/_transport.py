@@ -18,6 +18,7 @@ from scruot.io.store import check_writable, writable
 from scruot.io.transport import Transport
 from scruot.tl._couple import Couplings, couple_snapshots
 from scruot.tl._groups import last_states
+from scruot.tl._reading import how_to_read
 from scruot.tl._transport_params import TransportParams, make_params
 from scruot.tl._transport_prior import read_rates
 
@@ -28,8 +29,8 @@ def transport(
     adata: AnnData,
     method: str = "unbalanced",
     *,
-    time_key: str = "time",
-    use_rep: str = "X_pca",
+    time_key: str | None = None,
+    use_rep: str | None = None,
     n_dims: int | None = None,
     mass: Mass = "counts",
     penalty: str = "kl",
@@ -71,7 +72,10 @@ def transport(
         mass grows and shrinks on its way; it takes populations as they are and knows neither
         prior nor entropy. ``"fate"``: unbalanced, with metric, noise and growth by the rule that
         :func:`scruot.tl.fate_probabilities` uses; see the guide on fates.
-    time_key, use_rep, n_dims, mass
+    time_key, use_rep, n_dims
+        As in :func:`scruot.tl.fit_dynamics`. Left out they are those of the fit in
+        ``uns["dynamics"]``, without one ``"time"``, ``"X_pca"`` and all columns.
+    mass
         As in :func:`scruot.tl.fit_dynamics`.
     penalty
         How departures are priced: ``"kl"``, ``"l2"``, ``"tv"`` or ``"chi2"``
@@ -203,14 +207,12 @@ def transport(
     names = transport_slots(key_added)
     check_writable(adata, copy=copy)
     check_free_transport(adata, names)
-    _check_columns(names, time_key=time_key, mass=mass, growth=growth)
-    target = resolve_device(device)
-    source: dict[str, Any] = {
-        "time_key": time_key,
-        "use_rep": use_rep,
-        "n_dims": n_dims,
+    source = {
+        **how_to_read(adata, time_key=time_key, use_rep=use_rep, n_dims=n_dims),
         "mass": mass,
     }
+    _check_columns(names, time_key=source["time_key"], mass=mass, growth=growth)
+    target = resolve_device(device)
     cells = read_cells(adata, **source)
     rates = None if growth is None else read_rates(adata, growth, cells)
     states = None if groupby is None else last_states(adata, groupby, cells)

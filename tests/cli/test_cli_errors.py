@@ -133,8 +133,6 @@ def test_read_only_folder_is_refused_before_the_fit(scr, cells, tmp_path):
         ("fit", "in.h5ad", "-o", "out.h5ad", "--set", "steps"),
         ("fit", "in.h5ad", "-o", "out.h5ad", "--mass", "{0: 1}"),
         ("fit", "in.h5ad", "-o", "out.h5ad", "--n-dims", "two"),
-        ("simulate", "in.h5ad", "-o", "out.h5ad", "--times", "0,b"),
-        ("simulate", "in.h5ad", "-o", "out.h5ad", "--times", "0,inf"),
         ("simulate", "in.h5ad", "-o", "out.h5ad", "--direction", "sideways"),
         ("plot", "in.h5ad", "-o", "out", "--format", "docx"),
         ("fitt",),

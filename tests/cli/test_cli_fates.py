@@ -5,10 +5,12 @@ import numpy as np
 
 import scruot
 
+BY_LINEAGE = ("--groupby", "lineage")
+
 
 def test_fates_from_a_fit_and_from_couplings(scr, fitted, tmp_path):
     out = tmp_path / "out.h5ad"
-    result = scr("fates", fitted, "lineage", "-o", out, "--device", "cpu", "--quiet")
+    result = scr("fates", fitted, *BY_LINEAGE, "-o", out, "--device", "cpu", "--quiet")
     assert result.code == 0, result.err
     assert "transition" in result.out
     found = anndata.read_h5ad(out)
@@ -18,7 +20,7 @@ def test_fates_from_a_fit_and_from_couplings(scr, fitted, tmp_path):
         found.obsm["fate_probabilities"], expected.obsm["fate_probabilities"]
     )
     options = ("--source", "transport", "--use-rep", "X_genes", "--key-added", "other", "--none")
-    result = scr("fates", out, "lineage", "-o", out, *options, "--quiet")
+    result = scr("fates", out, *BY_LINEAGE, "-o", out, *options, "--quiet")
     assert result.code == 0, result.err
     found = anndata.read_h5ad(out)
     assert found.obsm["other_fate_probabilities"].shape[1] == 3
@@ -32,7 +34,7 @@ def test_an_error_is_one_line_and_nothing_is_written(scr, cells, tmp_path):
         (("--source", "transport", "--use-rep", "X_genes", "--state", "none"), "no group"),
         (("--source", "model"), "source"),
     ):
-        result = scr("fates", cells, "lineage", "-o", out, *options)
+        result = scr("fates", cells, *BY_LINEAGE, "-o", out, *options)
         assert result.code == 1
         assert words in result.err
         assert len(result.err.strip().splitlines()) == 1

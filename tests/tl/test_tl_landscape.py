@@ -130,8 +130,9 @@ def test_key_and_copy(drifting, fit_constant):
     [
         ({"source": "learnt"}, "Did you mean 'learned'"),
         ({"source": "learned"}, "learns velocity, growth"),
-        ({"times": [-1.0]}, "none before 0"),
-        ({"times": ["noon"]}, "numbers in the unit of the fit"),
+        ({"times": [-1.0]}, "from 0 to 3"),
+        ({"times": [99]}, "from 0 to 3: there are no cells outside"),
+        ({"times": ["noon"]}, "Found times with 'noon'; expected finite numbers"),
         ({"times": []}, "at least one"),
         ({"n_grid": 1}, "n_grid=1; expected a whole number >= 2"),
         ({"components": (1, 3)}, "from 1 to 2"),

@@ -48,6 +48,29 @@ def test_cells_follow_the_law_also_at_times_never_observed(drifting, law, caplog
         assert weights(simulated, t).sum() == pytest.approx(np.exp(law.growth * t), rel=1e-5)
 
 
+def test_labels_of_the_time_column_are_times(drifting):
+    expected = simulate(drifting, [0, 1, 3, 2])
+    labels = {0.0: "day 0", 1.0: "day 1", 3.0: "day 3"}
+    drifting.obs["time"] = pd.Categorical(drifting.obs["time"].map(labels), ordered=True)
+    found = simulate(drifting, ["day 0", "day 3", 2, "day 1"])
+    np.testing.assert_array_equal(found.obs["time"], expected.obs["time"])
+    np.testing.assert_array_equal(found.obsm["X_pca"], expected.obsm["X_pca"])
+    with pytest.raises(ValueError, match=r"Found times with 'day 2'.*'day 0', 'day 1', 'day 3'"):
+        simulate(drifting, ["day 0", "day 2"])
+
+
+def test_ordered_words_are_times_also_for_a_part_of_the_cells(unfitted):
+    words = pd.CategoricalDtype(["early", "mid", "late"], ordered=True)
+    unfitted.obs["time"] = unfitted.obs["time"].map({0: "early", 1: "mid", 3: "late"}).astype(words)
+    scruot.tl.fit_dynamics(unfitted, "wfr", progress=False)
+    part = unfitted[unfitted.obs["time"] == "early"].copy()
+    assert simulate(part, ["late", "early"]).obs["time"].unique().tolist() == [0.0, 2.0]
+    table = scruot.tl.lineage_mass(unfitted, "side", times="late")
+    assert table["time"].unique().tolist() == [0.0, 2.0]
+    scruot.tl.landscape(unfitted, times=["mid", 0.5], n_grid=8)
+    assert unfitted.uns["landscape"]["times"].tolist() == [0.5, 1.0]
+
+
 def test_weights_sum_to_the_predicted_populations(trained):
     simulated = simulate(trained)
     total = simulated.obs.groupby("time")["weight"].sum()
@@ -211,8 +234,10 @@ def test_a_subset_of_the_cells_is_enough(drifting):
         ({"times": [0, 1], "direction": "backward"}, ValueError, "start cells are at time 3"),
         ({"times": [0]}, ValueError, "at least two"),
         ({"times": 2.0}, ValueError, "at least two"),
-        ({"times": ["day 1", "day 2"]}, ValueError, "expected numbers"),
-        ({"times": [0, np.inf]}, ValueError, "finite times"),
+        ({"times": ["day 1", "day 2"]}, ValueError, "times with 'day 1'; expected finite"),
+        ({"times": [0, np.inf]}, ValueError, "Found times with inf"),
+        ({"times": np.array(3.0)}, ValueError, "at least two"),
+        ({"times": object()}, ValueError, "expected finite numbers"),
         ({"start": "nothing"}, KeyError, "start cells"),
         ({"start": "side"}, ValueError, "expected booleans"),
         ({"start": ["cell0", "cell20"]}, ValueError, r"at times \[0.0, 1.0\]"),
