@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
+from scruot._checks import whole
 from scruot.datasets import _forks as forks
-from scruot.datasets._checks import positive, whole
+from scruot.datasets._checks import generator, positive
 from scruot.datasets._forks import Array, Forks
 from scruot.datasets._registry import ENTRIES
 
@@ -123,12 +124,12 @@ def branching(
     >>> population = adata.uns["truth"]["population"]
     >>> mass = dict(zip(population["time"], population["size"]))  # for tl.fit_dynamics(mass=...)
     """
-    n_founders = 2 * n_cells if n_founders is None else n_founders
     law = Forks(growth_rates, bias, turnover, sigma, lean)
     _check(
         law, n_cells, n_dims, n_times, duration, sampling, n_founders, relaxation, n_continue, dt
     )
-    rng = np.random.default_rng(random_state)
+    n_founders = 2 * n_cells if n_founders is None else n_founders
+    rng = generator(random_state)
     times = np.linspace(0.0, duration, n_times)
     populations = _simulate(law, times, n_founders, dt, rng)
     sizes = np.array([len(cells) for cells in populations])
@@ -172,7 +173,7 @@ def _check(
     n_times: int,
     duration: float,
     sampling: str,
-    n_founders: int,
+    n_founders: int | None,
     relaxation: float,
     n_continue: int,
     dt: float,
@@ -181,7 +182,7 @@ def _check(
     whole("n_times", n_times, least=2)
     whole("n_cells", n_cells, least=n_times)
     whole("n_dims", n_dims, least=forks.N_CORE)
-    whole("n_founders", n_founders, least=n_cells)
+    whole("n_founders", n_founders, least=n_cells, optional=True)
     whole("n_continue", n_continue, least=0)
     positive("sigma", law.sigma, zero=True)
     positive("turnover", law.turnover, zero=True)

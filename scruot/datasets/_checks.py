@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import math
-import operator
 
+import numpy as np
 
-def whole(name: str, value: int, *, least: int) -> None:
-    """Raise ``ValueError`` unless ``value`` is a whole number that is large enough."""
-    try:
-        valid = not isinstance(value, bool) and operator.index(value) >= least
-    except TypeError:
-        valid = False
-    if not valid:
-        msg = f"{name} is {value!r}; expected a whole number of at least {least}."
-        raise ValueError(msg)
+from scruot._checks import check_seed
 
 
 def positive(name: str, value: float, *, zero: bool = False) -> None:
@@ -23,3 +15,10 @@ def positive(name: str, value: float, *, zero: bool = False) -> None:
         kind = "non-negative" if zero else "positive"
         msg = f"{name} is {value!r}; expected a finite {kind} number."
         raise ValueError(msg)
+
+
+def generator(random_state: int | np.random.Generator) -> np.random.Generator:
+    """Return a generator as it is, and that of a seed."""
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    return np.random.default_rng(check_seed(random_state))

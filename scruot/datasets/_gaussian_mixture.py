@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
-from scruot.datasets._checks import positive, whole
+from scruot._checks import whole
+from scruot.datasets._checks import generator, positive
 from scruot.datasets._registry import ENTRIES
 
 _BRANCHES = ("left", "right", "growing")
@@ -90,7 +91,7 @@ def gaussian_mixture(
         positive(name, value)
     for name, value in (("half_width", half_width), ("separation", separation)):
         positive(name, value, zero=True)
-    rng = np.random.default_rng(random_state)
+    rng = generator(random_state)
     left = n_splitting // 2
     before = np.array([left, n_splitting - left, n_growing])
     after = np.array([left, n_splitting - left, max(1, round(n_growing * fold_growth))])

@@ -8,9 +8,10 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 
+from scruot._checks import whole
 from scruot._messages import unknown
 from scruot.datasets import _displacement_laws as laws
-from scruot.datasets._checks import positive, whole
+from scruot.datasets._checks import generator, positive
 from scruot.datasets._displacement_laws import Array, Snapshot
 from scruot.datasets._registry import ENTRIES
 
@@ -119,7 +120,7 @@ def sparse_displacement(
     if not np.isfinite(growth):
         msg = f"growth is {growth!r}; expected a finite number."
         raise ValueError(msg)
-    rng = np.random.default_rng(random_state)
+    rng = generator(random_state)
     if kind == "uniform":
         return _uniform(rng, n_cells, n_genes, effect)
     own = None

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
-from scruot.datasets._checks import positive, whole
+from scruot._checks import whole
+from scruot.datasets._checks import generator, positive
 from scruot.datasets._registry import ENTRIES
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ def three_gene(
     """
     law = _Law(activation, inhibition, basal, decay, noise, division_noise, growth_rate)
     _check(law, n_cells, n_times, n_genes, fraction_transition, start_std, dt, time_unit)
-    rng = np.random.default_rng(random_state)
+    rng = generator(random_state)
     n_transition = round(n_cells * fraction_transition)
     counts = [n_transition, n_cells - n_transition]
     means = np.repeat(np.array([start_transition, start_quiescent], dtype=float), counts, axis=0)

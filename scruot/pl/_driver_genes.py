@@ -12,13 +12,14 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from scruot._checks import whole
 from scruot._keys import fate_slots
 from scruot._messages import unknown
 from scruot.io.fates import NONE
 from scruot.pl._colors import group_colors
 from scruot.pl._figure import dress_plot, finish, font, panels, shortened
 from scruot.pl._read_fates import NONE_COLOR
-from scruot.pl._read_genes import all_fates, check_count, correlated, known_genes
+from scruot.pl._read_genes import all_fates, correlated, known_genes
 
 __all__ = ["driver_genes"]
 
@@ -103,7 +104,7 @@ def driver_genes(
     """
     if order not in _ORDERS:
         raise ValueError(unknown("order", str(order), _ORDERS))
-    check_count("n_genes", n_genes)
+    whole("n_genes", n_genes)
     tables = correlated(adata, key, fates)
     wanted = None if genes is None else known_genes(genes, adata.var_names)
     shown = {fate: _best(fate, table, wanted, n_genes, order) for fate, table in tables.items()}

@@ -22,14 +22,7 @@ from scruot.io.gene_tables import (
     read_jacobian,
 )
 
-__all__ = ["all_fates", "check_count", "correlated", "derivatives", "known_genes"]
-
-
-def check_count(name: str, value: Any) -> None:
-    """Refuse anything but a whole number of at least one."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        msg = f"Found {name}={value!r}; expected a whole number >= 1."
-        raise ValueError(msg)
+__all__ = ["all_fates", "correlated", "derivatives", "known_genes"]
 
 
 def known_genes(wanted: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -14,12 +14,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from numpy.typing import NDArray
 
+from scruot._checks import whole
 from scruot._messages import unknown
 from scruot.io.gene_tables import read_jacobian
 from scruot.pl._colors import color_bar
 from scruot.pl._figure import COLUMN_WIDTH, dress_plot, finish, font, panels, shortened
 from scruot.pl._network import draw_network, explain_network
-from scruot.pl._read_genes import check_count, derivatives, known_genes
+from scruot.pl._read_genes import derivatives, known_genes
 
 __all__ = ["regulatory_jacobian"]
 
@@ -117,8 +118,8 @@ def regulatory_jacobian(
     """
     if kind not in _KINDS:
         raise ValueError(unknown("kind", str(kind), _KINDS))
-    check_count("n_genes", n_genes)
-    check_count("n_edges", n_edges)
+    whole("n_genes", n_genes)
+    whole("n_edges", n_edges)
     if vmax is not None and not 0 < vmax < np.inf:
         msg = f"Found vmax={vmax!r}; expected a positive number, or None."
         raise ValueError(msg)

@@ -13,6 +13,7 @@ import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scruot._checks import check_seed
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass
 from scruot.io.read import Cells, read_cells
@@ -98,6 +99,7 @@ def calibrate_transport(
     >>> abs(math.log(factor) - 0.3) < 0.01
     True
     """
+    random_state = check_seed(random_state)
     params = make_params({"penalty": penalty, "reg": reg})
     target = resolve_device(device)
     source = how_to_read(adata, time_key=time_key, use_rep=use_rep, n_dims=n_dims)

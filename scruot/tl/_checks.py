@@ -15,12 +15,3 @@ def check_step(step: Any) -> None:
     if not number or not 0 < step < np.inf:
         msg = f"Found step={step!r}; expected a positive number, 'adaptive' or None."
         raise ValueError(msg)
-
-
-def whole(name: str, value: Any, *, least: int = 1) -> None:
-    """Refuse anything but ``None`` or a whole number of at least ``least``."""
-    if value is None:
-        return
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        msg = f"Found {name}={value!r}; expected a whole number >= {least}."
-        raise ValueError(msg)

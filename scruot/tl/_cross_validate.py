@@ -10,12 +10,12 @@ import pandas as pd
 from anndata import AnnData
 from tqdm.auto import tqdm
 
+from scruot._checks import check_seed, whole
 from scruot._keys import CROSS_VALIDATION
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass
 from scruot.io.read import read_cells
 from scruot.io.store import writable
-from scruot.tl._checks import whole
 from scruot.tl._folds import Fold, read_candidates, read_left_out
 from scruot.tl._reading import how_to_read
 
@@ -142,6 +142,7 @@ def cross_validate(
     >>> table["method"].tolist()[:4]
     ['wfrfm', 'null: linear', 'null: wfr', 'null: previous']
     """
+    random_state = check_seed(random_state)
     whole("n_seeds", n_seeds)
     whole("n_cells", n_cells)
     candidates = read_candidates(adata, methods, params)

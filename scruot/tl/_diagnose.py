@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scruot._checks import check_seed, whole
 from scruot._keys import CROSS_VALIDATION, fate_slots, slots
 from scruot.io.store import check_writable, plain, writable
 from scruot.tl import _diagnosis as check
-from scruot.tl._checks import whole
 from scruot.tl._fitted import FittedCells, read_fitted, stored_mass
 from scruot.tl._groups import read_groups
 from scruot.tl._refits import Refits, changed_params
@@ -115,6 +115,7 @@ def diagnose(
     >>> table.set_index("check").loc["growth: level", "verdict"]
     'doubtful'
     """
+    random_state = check_seed(random_state)
     whole("n_cells", n_cells)
     check_writable(adata, copy=copy)
     cells = read_fitted(adata, key, device)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from scruot._checks import check_seed, whole
 from scruot._messages import unknown
 from scruot.displacement.penalties import PENALTIES
-from scruot.tl._checks import whole
 from scruot.tl._displacement_maps import MapParams
 
 # with the penalty that each takes by default
@@ -44,7 +44,7 @@ def make_params(
     if chosen == "k_support" and n_active is None:
         msg = "Found penalty='k_support' and n_active=None; expected n_active, its k."
         raise ValueError(msg)
-    whole("n_neighbors", n_neighbors)
+    whole("n_neighbors", n_neighbors, optional=True)
     if n_active is not None:
         _positive("n_active", n_active)
     if strength is not None:
@@ -73,7 +73,7 @@ def make_params(
         strength=strength,
         reg=float(reg),
         tau=float(tau),
-        random_state=random_state,
+        random_state=check_seed(random_state),
     )
 
 

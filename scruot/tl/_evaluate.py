@@ -12,10 +12,11 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scruot._checks import check_seed, whole
 from scruot._keys import slots
 from scruot.dynamics.passage import passage
 from scruot.io.store import writable
-from scruot.tl._checks import check_step, whole
+from scruot.tl._checks import check_step
 from scruot.tl._clouds import Cloud, halves, nulls, score, subset
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._groups import group_masses, read_groups
@@ -142,6 +143,7 @@ def evaluate(
     >>> sorted(table.loc[table["split"] == "held-out time", "comparison"])
     ['linear', 'model', 'next', 'noise floor', 'pooled', 'previous', 'wfr']
     """
+    random_state = check_seed(random_state)
     whole("n_cells", n_cells)
     check_step(step)
     cells = read_fitted(adata, key, device)

@@ -9,13 +9,13 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scruot._checks import whole
 from scruot._keys import fate_slots
 from scruot._messages import did_you_mean
 from scruot.fates.reliability import reliability, scores
 from scruot.io.fates import Fates, read_fates
 from scruot.io.read import read_obs
 from scruot.io.store import check_writable, writable
-from scruot.tl._checks import whole
 
 
 def fate_calibration(

@@ -12,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from scruot._checks import check_seed, whole
 from scruot._keys import FateSlots, fate_slots, slots, transport_slots
 from scruot._messages import unknown
 from scruot.dynamics.model import Dynamics
@@ -20,10 +21,9 @@ from scruot.io.fates import Fates, check_free_fates, package_versions, write_fat
 from scruot.io.mass import Mass
 from scruot.io.store import check_writable, plain, writable
 from scruot.tl import _fate_carry as carry
-from scruot.tl._checks import whole
 from scruot.tl._fate_sources import coupled_cells, filled, is_stored, refuse
 from scruot.tl._fate_states import NamedStates, States, read_states
-from scruot.tl._fate_trust import quality, warn
+from scruot.tl._fate_trust import quality, warn, warn_without_fate
 from scruot.tl._fitted import read_fitted
 from scruot.tl._transport_auto import described_settings
 
@@ -121,8 +121,8 @@ def fate_probabilities(
 
     ``adata.obsm["fate_probabilities"]`` : DataFrame (n, number of fates)
         A column for each fate (and for none), in the order of the terminal states; rows sum to
-        one. NaN for cells that are later than every terminal state and in none of them, or that
-        have no descendants.
+        one. NaN for cells that are in no terminal state at the last time at which these end, or
+        later, and for cells without descendants; how many of the former is logged, as a warning.
     ``adata.obsm["fate_probabilities_se"]`` : DataFrame
         With ``n_bootstrap``: standard errors.
     ``adata.obs["fate"]`` : categorical
@@ -174,8 +174,9 @@ def fate_probabilities(
     """
     if source not in _SOURCES:
         raise ValueError(unknown("source", str(source), _SOURCES))
+    random_state = check_seed(random_state)
     whole("n_simulations", n_simulations)
-    whole("n_bootstrap", n_bootstrap)
+    whole("n_bootstrap", n_bootstrap, optional=True)
     names = fate_slots(key_added)
     check_writable(adata, copy=copy)
     check_free_fates(adata, names)
@@ -235,16 +236,18 @@ def fate_probabilities(
         "times": np.asarray(cells.states.exit_times(cells.time)),
         "quality": figures,
     }
+    fates = _normalised(found, cells.states, errors, record, none=none)
     written = writable(adata, copy=copy)
     write_fates(
         written,
-        _normalised(found, cells.states, errors, record, none=none),
+        fates,
         cells.states.categorical(),
         found.mass.sum(1),
         cells.states.groupby,
         names,
     )
     warn(figures)
+    warn_without_fate(cells, fates.probabilities)
     return written if copy else None
 
 

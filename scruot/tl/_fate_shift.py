@@ -12,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
+from scruot._checks import check_seed, whole
 from scruot._keys import fate_slots
 from scruot._messages import did_you_mean
 from scruot.io.fates import NONE, read_fates
@@ -19,7 +20,6 @@ from scruot.io.read import read_obs
 from scruot.io.samples import sample_labels
 from scruot.io.store import check_writable, writable
 from scruot.io.time import read_times
-from scruot.tl._checks import whole
 from scruot.tl._groups import read_groups
 from scruot.tl._permutation import permutation_shift
 
@@ -119,6 +119,7 @@ def fate_shift(
     >>> table["fate"].unique().tolist(), table["unit"].unique().tolist()
     (['A', 'B', 'C'], ['cells'])
     """
+    random_state = check_seed(random_state)
     whole("n_permutations", n_permutations)
     check_writable(adata, copy=copy)
     found = read_fates(adata, key)

@@ -84,3 +84,24 @@ def warn(figures: Mapping[str, Any]) -> None:
             "(terminal_states), or look at them with none=True.",
             100 * figures["none_share"],
         )
+
+
+def warn_without_fate(cells: FateCells, probabilities: NDArray[np.float64]) -> None:
+    """Log how many cells have no fate because no state ends after them, with the remedy."""
+    last = max(cells.states.exit_times(cells.time))
+    missing = ~np.isfinite(probabilities).all(1)
+    name = "name more states or sets of cells in terminal_states"
+    for here, when, remedy in (
+        (cells.time == last, "of", f"{name}, or keep 'none of these' as a column with none=True"),
+        (cells.time > last, "after", f"{name}, or leave these cells out"),
+    ):
+        counted = here & (cells.mass > 0)
+        if missing[counted].any():
+            logger.warning(
+                "%d of %d cells %s time %g are in no terminal state and have no fate (NaN); %s.",
+                missing[counted].sum(),
+                counted.sum(),
+                when,
+                last,
+                remedy,
+            )

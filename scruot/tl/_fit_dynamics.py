@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from os import PathLike
@@ -13,6 +12,7 @@ from typing import Any
 from anndata import AnnData
 
 from scruot import solvers
+from scruot._checks import check_seed, whole
 from scruot._keys import Slots, basis_name, slots
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass, describe_mass
@@ -171,9 +171,9 @@ def fit_dynamics(
     solver = solvers.get(method)
     params: Any = make_params(solver.params, solver_params, method)
     names = slots(key_added)
-    n_models = _whole("n_models", n_models, least=1)
+    whole("n_models", n_models)
     _check_samples(solver, batch_key, replicate_key, n_models)
-    random_state = _whole("random_state", random_state, least=0)
+    random_state = check_seed(random_state)
     check_writable(adata, copy=copy)
     check_free(adata, names)
     _check_columns(names, time_key, mass)
@@ -199,7 +199,7 @@ def fit_dynamics(
         solver,
         params,
         device=target,
-        n_models=n_models,
+        n_models=int(n_models),
         replicates=None if labels is None else Replicates(labels, sizes_given(mass)),
         random_state=random_state,
         checkpoint=path,
@@ -228,13 +228,6 @@ def fit_dynamics(
     adata = writable(adata, copy=copy)
     write_fit(adata, record, obsm, columns, names)
     return adata if copy else None
-
-
-def _whole(name: str, value: Any, *, least: int) -> int:
-    if not isinstance(value, numbers.Integral) or value < least:
-        msg = f"Found {name}={value!r}; expected a whole number >= {least}."
-        raise ValueError(msg)
-    return int(value)
 
 
 def _check_samples(

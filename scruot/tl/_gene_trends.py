@@ -13,13 +13,13 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scruot._checks import whole
 from scruot._keys import FATE, GENE_TRENDS, ORIGIN, SIMULATION, fate_slots, slots
 from scruot._messages import unknown
 from scruot.io.loadings import gene_columns
 from scruot.io.read import read_obs
 from scruot.io.store import check_writable, fitted_times, read_record, writable
 from scruot.pp._expression import read_expression
-from scruot.tl._checks import whole
 from scruot.tl._lineage_mass import standard_error
 from scruot.tl._smooth import smooth
 

@@ -12,10 +12,10 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scruot._checks import whole
 from scruot._keys import basis_name, checked_key, slots, velocity_genes
 from scruot._messages import unknown
 from scruot.io.store import check_writable, fitted_representation, read_record, writable
-from scruot.tl._checks import whole
 from scruot.tl._decoder import Decoder, decoded_velocity
 from scruot.tl._genes import chosen_genes, expression, fitted_loadings, stored_velocity
 from scruot.tl._local_regression import directional_derivative
@@ -147,7 +147,7 @@ def gene_velocity(
     """
     if method not in _METHODS:
         raise ValueError(unknown("method", str(method), _METHODS))
-    whole("n_neighbors", n_neighbors)
+    whole("n_neighbors", n_neighbors, optional=True)
     check_writable(adata, copy=copy)
     names = slots(key)
     layer_name = names.gene_velocity if key_added is None else checked_key(key_added)

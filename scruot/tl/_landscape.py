@@ -9,11 +9,11 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scruot._checks import check_seed, whole
 from scruot._keys import slots
 from scruot._messages import unknown
 from scruot.io.store import check_writable, writable
 from scruot.io.time import read_moments
-from scruot.tl._checks import whole
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._landscape_view import (
     View,
@@ -122,6 +122,7 @@ def landscape(
     """
     if source not in _SOURCES:
         raise ValueError(unknown("source", source, _SOURCES))
+    random_state = check_seed(random_state)
     whole("n_grid", n_grid, least=2)
     check_writable(adata, copy=copy)
     cells = read_fitted(adata, key, "cpu")

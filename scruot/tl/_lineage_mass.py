@@ -11,11 +11,12 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scruot._checks import check_seed, whole
 from scruot._keys import LINEAGE_MASS, slots
 from scruot.dynamics.passage import require_finite
 from scruot.io.store import check_writable, writable
 from scruot.io.time import read_moments
-from scruot.tl._checks import check_step, whole
+from scruot.tl._checks import check_step
 from scruot.tl._classify import Classifier, classifier
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._groups import read_groups
@@ -122,7 +123,8 @@ def lineage_mass(
     >>> start[["mass", "mass_observed"]].sum().round(6).tolist()
     [1.0, 1.0]
     """
-    whole("n_cells", n_cells)
+    random_state = check_seed(random_state)
+    whole("n_cells", n_cells, optional=True)
     check_step(step)
     check_writable(adata, copy=copy)
     slot = slots(key if key_added is None else key_added).table(LINEAGE_MASS)

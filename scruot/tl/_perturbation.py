@@ -12,10 +12,11 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from scruot._checks import check_seed, whole
 from scruot._keys import PERTURBATION, fate_slots, slots
 from scruot.dynamics.passage import require_finite
 from scruot.io.store import check_writable, writable
-from scruot.tl._checks import check_step, whole
+from scruot.tl._checks import check_step
 from scruot.tl._classify import N_NEIGHBORS, classifier
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._groups import read_groups
@@ -169,7 +170,8 @@ def perturbation(
     >>> table[["perturbation", "group"]].to_numpy().tolist()
     [['more', 'transition'], ['more', 'quiescent']]
     """
-    whole("n_cells", n_cells)
+    random_state = check_seed(random_state)
+    whole("n_cells", n_cells, optional=True)
     whole("n_simulations", n_simulations)
     check_step(step)
     check_writable(adata, copy=copy)

@@ -12,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from scruot._checks import whole
 from scruot._keys import basis_name, embedding_key, slots
 from scruot.io.representation import read_representation
 from scruot.io.store import check_writable, fitted_representation, read_record, writable
@@ -150,9 +151,7 @@ class _Neighbors:
 
 
 def _check_parameters(n_neighbors: int, softmax_scale: float | Literal["auto"]) -> None:
-    if not isinstance(n_neighbors, numbers.Integral) or n_neighbors < 2:
-        msg = f"Found n_neighbors={n_neighbors!r}; expected a whole number >= 2."
-        raise ValueError(msg)
+    whole("n_neighbors", n_neighbors, least=2)
     number = isinstance(softmax_scale, numbers.Real)
     if softmax_scale != "auto" and not (number and 0 < softmax_scale < np.inf):
         msg = f"Found softmax_scale={softmax_scale!r}; expected a number above 0, or 'auto'."

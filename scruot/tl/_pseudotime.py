@@ -7,9 +7,9 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from scruot._checks import check_seed, whole
 from scruot._keys import slots
 from scruot.io.store import check_writable, writable
-from scruot.tl._checks import whole
 from scruot.tl._fitted import FittedCells, read_fitted
 from scruot.tl._law import Law, carried_law
 
@@ -104,7 +104,8 @@ def pseudotime_from_dynamics(
     >>> bool(mean.is_monotonic_increasing)
     True
     """
-    whole("n_neighbors", n_neighbors)
+    random_state = check_seed(random_state)
+    whole("n_neighbors", n_neighbors, optional=True)
     whole("n_cells", n_cells)
     if window is not None and not (isinstance(window, (int, float)) and 0 < window < np.inf):
         msg = f"Found window={window!r}; expected a positive duration in the unit of the fit."

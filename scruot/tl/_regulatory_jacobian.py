@@ -11,11 +11,11 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scruot._checks import whole
 from scruot._keys import slots
 from scruot._messages import unknown
 from scruot.io.store import check_writable, writable
 from scruot.tl._cells import labels, numbered
-from scruot.tl._checks import whole
 from scruot.tl._fitted import FittedCells, jacobian_at, read_fitted
 from scruot.tl._genes import chosen_genes, fitted_loadings
 
@@ -113,7 +113,7 @@ def regulatory_jacobian(
     >>> adata.uns["regulatory_jacobian"]["matrices"]["0"].shape
     (2, 2)
     """
-    whole("n_regulators", n_regulators)
+    whole("n_regulators", n_regulators, optional=True)
     check_writable(adata, copy=copy)
     names = slots(key)
     columns = chosen_genes(adata, genes)

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from anndata import AnnData
 
+from scruot._checks import check_seed, whole
 from scruot._keys import slots
 from scruot._messages import unknown
 from scruot.dynamics.passage import require_finite
 from scruot.io.time import read_moments
-from scruot.tl._checks import check_step, whole
+from scruot.tl._checks import check_step
 from scruot.tl._classify import classifier
 from scruot.tl._express import Via, expresser
 from scruot.tl._fitted import FittedCells, read_fitted
@@ -163,7 +164,8 @@ def simulate(
         raise ValueError(unknown("direction", direction, _DIRECTIONS))
     backward = direction == "backward"
     check_step(step)
-    whole("n_cells", n_cells)
+    random_state = check_seed(random_state)
+    whole("n_cells", n_cells, optional=True)
     cells = read_fitted(adata, key, device)
     beginning = begin(adata, cells, start, backward=backward)
     grid = time_grid(times, beginning.time, cells, backward=backward)

@@ -14,13 +14,13 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scruot._checks import whole
 from scruot._keys import displacement_slots
 from scruot.displacement.elastic import elastic_displacement, elastic_plan, gene_scale
 from scruot.displacement.local import Pair, row_mass, shrink
 from scruot.io.representation import read_representation, require_variation
 from scruot.io.store import check_writable, writable
 from scruot.metrics import w1
-from scruot.tl._checks import whole
 from scruot.tl._clouds import subset
 from scruot.tl._displacement_elastic import sparsity_of
 from scruot.tl._displacement_icnn import fit_of

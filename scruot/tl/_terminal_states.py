@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scruot._checks import check_seed
 from scruot._keys import FateSlots, fate_slots
 from scruot.fates.propose import GroupFlow, group_flow
 from scruot.io.fates import group_colors
@@ -121,6 +122,7 @@ def terminal_states(
     >>> table["reason"].tolist()
     ['dense region of the last time: 689 cells', 'dense region of the last time: 203 cells']
     """
+    random_state = check_seed(random_state)
     slots = fate_slots(key_added)
     check_writable(adata, copy=copy)
     reading: dict[str, Any] = {

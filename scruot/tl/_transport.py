@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scruot._checks import check_seed
 from scruot._keys import TransportSlots, transport_slots
 from scruot.dynamics.device import resolve_device
 from scruot.io.couplings import check_free_transport, transport_record, write_transport
@@ -204,6 +205,7 @@ def transport(
         "groupby": groupby,
     }
     params = make_params(given)
+    random_state = check_seed(random_state)
     names = transport_slots(key_added)
     check_writable(adata, copy=copy)
     check_free_transport(adata, names)

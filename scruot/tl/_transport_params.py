@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from scruot._checks import whole
 from scruot._messages import unknown
 from scruot.fates.plan import ITERATIONS as FATE_ITERATIONS
 
@@ -177,9 +178,7 @@ def _check_growth(params: TransportParams) -> None:
     n = params.growth_iterations
     if n is None:
         return
-    if not isinstance(n, numbers.Integral) or isinstance(n, bool) or n < 1:
-        msg = f"Found growth_iterations={n!r}; expected a whole number >= 1."
-        raise ValueError(msg)
+    whole("growth_iterations", n)
     if n > 1 and not params.source_bends:
         msg = (
             f"Found growth_iterations={n} with method={params.method!r}, whose row masses do not "

@@ -105,7 +105,7 @@ CALLS = [
     (nothing, {"n_models": 0}, ValueError, r"n_models=0; expected a whole number >= 1"),
     (nothing, {"n_models": 1.5}, ValueError, r"n_models=1.5; expected a whole number"),
     (nothing, {"n_models": "2"}, ValueError, r"n_models='2'; expected a whole number"),
-    (nothing, {"random_state": -1}, ValueError, r"random_state=-1; expected a whole number >= 0"),
+    (nothing, {"random_state": -1}, ValueError, r"random_state=-1; expected a whole number from 0"),
     (nothing, {"random_state": None}, ValueError, r"random_state=None; expected a whole number"),
     (nothing, {"holdout": 2.0}, ValueError, r"Cannot hold out time 2.0: observed times are \[0.0"),
     (nothing, {"holdout": [0, 1]}, ValueError, r"Found 1 time point.*at least two"),

@@ -119,6 +119,21 @@ def test_cells_without_a_label_are_judged_by_their_neighbours(cells):
     assert half_known > all_known - 0.05
 
 
+def test_cells_of_the_end_in_no_state_are_counted_with_a_remedy(cells, caplog):
+    last = cells.obs["time"] == 4
+    n_other = int((cells.obs.loc[last, "cell_type"] == "C").sum())
+    with caplog.at_level(logging.WARNING, logger="scruot"):
+        p = run(cells, terminal_states=["A", "B"])
+    assert p[last].isna().any(axis=1).sum() == n_other
+    assert f"{n_other} of {last.sum()} cells of time 4 are in no terminal state" in caplog.text
+    assert "none=True" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="scruot"):
+        p = run(cells, terminal_states=["A", "B"], none=True)
+    assert p.notna().all(axis=None)
+    assert "have no fate" not in caplog.text
+
+
 def test_states_may_end_before_the_last_time(cells):
     core = cells.obsm["X_core"]
     # one side of the first fork
