@@ -89,7 +89,7 @@ def warn(figures: Mapping[str, Any]) -> None:
 def warn_without_fate(cells: FateCells, probabilities: NDArray[np.float64]) -> None:
     """Log how many cells have no fate because no state ends after them, with the remedy."""
     last = max(cells.states.exit_times(cells.time))
-    missing = ~np.isfinite(probabilities).all(1)
+    missing: NDArray[np.bool_] = ~np.asarray(np.isfinite(probabilities).all(1))
     name = "name more states or sets of cells in terminal_states"
     for here, when, remedy in (
         (cells.time == last, "of", f"{name}, or keep 'none of these' as a column with none=True"),
