@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
+from scipy.interpolate import RectBivariateSpline
 
 from scruot._messages import unknown
 from scruot.pl import _read
@@ -29,8 +31,12 @@ _MAP = "viridis"
 # share of the population at each time that lies below the default ceiling
 _INSIDE = 0.99
 _N_CONTOURS = 7
-# above the ceiling of a surface
-_PLATEAU = "0.88"
+# shades between two contours of a map
+_N_SHADES = 8
+_LINES: dict[str, Any] = {"colors": "0.15", "linewidths": 0.3, "linestyles": "solid"}
+# points of a surface along each axis, and the height of its lowest well above the ground, as a
+# share of its own
+_FINE, _ABOVE_GROUND = 200, 0.3
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,14 @@ def landscape(
     adata
         Annotated data after :func:`scruot.tl.landscape`.
     kind
-        ``"map"``, colours and contours seen from above, or ``"surface"`` in three dimensions.
+        ``"map"``, colours and contours seen from above, or ``"surface"``: the wells in three
+        dimensions, above their contours.
     key
         ``key_added`` of the fit.
     times
         Only draw these of the times of :func:`scruot.tl.landscape`.
     vmax
-        Height above which a map is empty and a surface cut. By default 99 % of the population at
+        Height above which nothing is drawn: wells end there. By default 99 % of the population at
         each time lie below it.
     cmap
         Sequential colour map.
@@ -129,8 +136,6 @@ def landscape(
     floor = float(found.height.min())
     colors = cmap if isinstance(cmap, Colormap) else colormaps[cmap or _MAP]
     mappable = ScalarMappable(Normalize(floor, max(ceiling, floor + 1e-9)), colors)
-    if kind == "surface":
-        mappable.set_cmap(colors.with_extremes(over=_PLATEAU))
     n = len(found.labels)
     if kind == "map":
         axes = panels(n, ax, figsize, n_columns)
@@ -211,10 +216,10 @@ def _draw_map(
     ax: Axes, found: _Heights, height: NDArray[np.float64], mappable: ScalarMappable
 ) -> None:
     low, high = mappable.get_clim()
-    levels = np.linspace(low, high, _N_CONTOURS)
-    below = np.ma.masked_greater(height, high)
-    ax.pcolormesh(found.x, found.y, below, vmin=low, vmax=high, cmap=mappable.cmap, rasterized=True)
-    ax.contour(found.x, found.y, height, levels=levels, colors="0.15", linewidths=0.3)
+    levels = np.linspace(low, high, _N_SHADES * (_N_CONTOURS - 1) + 1)
+    filled = ax.contourf(found.x, found.y, height, levels, cmap=mappable.cmap, vmin=low, vmax=high)
+    filled.set(rasterized=True, edgecolor="face")
+    ax.contour(found.x, found.y, height, levels[::_N_SHADES], **_LINES)
 
 
 def _surface_panels(
@@ -252,34 +257,51 @@ def _surface_panels(
 def _draw_surface(
     ax: Any, found: _Heights, height: NDArray[np.float64], mappable: ScalarMappable
 ) -> None:
+    """Draw the wells alone, as bowls under the ceiling, and their contours on the ground.
+
+    A plateau between the wells would hide them from nearly everywhere.
+    """
     low, high = mappable.get_clim()
-    # quads have the height of their middle
-    middle = (height[:-1, :-1] + height[1:, :-1] + height[:-1, 1:] + height[1:, 1:]) / 4
-    ax.plot_surface(
-        *np.meshgrid(found.x, found.y),
-        np.minimum(height, high),
-        facecolors=mappable.to_rgba(middle),
-        rcount=len(found.y),
-        ccount=len(found.x),
-        linewidth=0,
-        antialiased=False,
-        shade=False,
-        rasterized=True,
+    x, y, height = _finer(found, height)
+    ground = low - _ABOVE_GROUND * (high - low)
+    corners = np.stack([*np.meshgrid(x, y), np.minimum(height, high)], axis=-1)
+    quads = np.stack(
+        [corners[:-1, :-1], corners[1:, :-1], corners[1:, 1:], corners[:-1, 1:]], axis=2
+    ).reshape(-1, 4, 3)
+    inside = quads[..., 2].min(axis=1) < high
+    ax.add_collection3d(
+        Poly3DCollection(
+            quads[inside],
+            facecolors=mappable.to_rgba(quads[inside, :, 2].mean(axis=1)),
+            linewidths=0,
+            antialiased=False,
+            rasterized=True,
+        )
     )
-    ax.set_zlim(low, high)
-    ax.zaxis.set_major_locator(MaxNLocator(4))
+    levels = np.linspace(low, high, _N_CONTOURS)
+    ax.contour(x, y, height, levels, zdir="z", offset=ground, cmap=mappable.cmap, linewidths=0.7)
+    ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]], zlim=(ground, high))
+    ax.set_zticks([t for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high])
     ax.tick_params(axis="z", labelsize=font("tick"), pad=0)
     # without ticks the names belong close to the axes
     ax.xaxis.labelpad = ax.yaxis.labelpad = -12
-    ax.set_box_aspect((1, 1, 0.6))
+    ax.set_box_aspect((1, 1, 0.7))
+
+
+def _finer(
+    found: _Heights, height: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Interpolate to a grid on which the rim of a small well is round."""
+    x, y = (np.linspace(axis[0], axis[-1], max(len(axis), _FINE)) for axis in (found.x, found.y))
+    kx, ky = min(3, len(found.y) - 1), min(3, len(found.x) - 1)
+    spline = RectBivariateSpline(found.y, found.x, height, kx=kx, ky=ky)
+    return x, y, spline(y, x)
 
 
 def _explain(axes: list[Axes], mappable: ScalarMappable, kind: str) -> None:
     bar = figure_of(axes[0]).colorbar(
         mappable,
         ax=axes,
-        extend="max",
-        extendfrac=0.03,
         fraction=0.03,
         pad=0.02 if kind == "map" else 0.06,
         aspect=22,

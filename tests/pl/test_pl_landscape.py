@@ -3,42 +3,74 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.collections import QuadMesh
+from matplotlib.contour import ContourSet
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 import scruot
 from scruot import pl
 
 
-def mesh(ax):
-    return next(c for c in ax.collections if isinstance(c, QuadMesh))
+def shades(ax):
+    return next(c for c in ax.collections if isinstance(c, ContourSet) and c.filled)
 
 
-def test_map_is_the_stored_heights_with_one_scale_for_all_times(toy):
+def of_the_law(toy, moment):
+    """Return the height of the law of :func:`conftest.valleys` at one time, as a function."""
+    stored = toy.uns["landscape"]
+    corner = stored["height"][list(stored["times"]).index(moment), 0, 0]
+
+    def bowl(x, y):
+        return ((x - 2 * moment) ** 2 + y**2) / 2
+
+    constant = corner - bowl(stored["x"][0], stored["y"][0])
+    return lambda x, y: bowl(x, y) + constant
+
+
+def test_contours_of_a_map_are_where_the_height_is(toy):
     axes = pl.landscape(toy, vmax=4.0, show=False)
-    stored = toy.uns["landscape"]["height"]
+    stored = toy.uns["landscape"]
     assert [ax.get_title() for ax in axes] == ["time 0", "time 1", "time 2", "time 4"]
-    for ax, height in zip(axes, stored, strict=True):
-        drawn = mesh(ax).get_array()
-        np.testing.assert_array_equal(np.ma.getmaskarray(drawn), height > 4)
-        np.testing.assert_allclose(drawn.compressed(), height[height <= 4])
-        assert mesh(ax).get_clim() == pytest.approx((stored.min(), 4.0))
+    for ax, moment in zip(axes, stored["times"], strict=True):
+        filled = shades(ax)
+        assert filled.get_clim() == pytest.approx((stored["height"].min(), 4.0))
+        assert filled.levels[[0, -1]] == pytest.approx(filled.get_clim())
+        height = of_the_law(toy, moment)
+        for level, below in zip(filled.levels, filled.levels[1:], strict=False):
+            path = filled.get_paths()[list(filled.levels).index(level)]
+            if len(path.vertices):
+                found = height(*path.vertices.T)
+                # the grid is 0.4 wide, and linear between its points
+                assert found.min() > level - 0.03
+                assert found.max() < below + 0.03
 
 
 def test_nearly_all_of_a_population_lies_below_the_default_ceiling(toy):
     height = toy.uns["landscape"]["height"]
-    ceiling = mesh(pl.landscape(toy, show=False)[0]).get_clim()[1]
+    ceiling = shades(pl.landscape(toy, show=False)[0]).get_clim()[1]
     share = [np.exp(-h)[h <= ceiling].sum() / np.exp(-h).sum() for h in height]
     assert min(share) == pytest.approx(0.99, abs=0.005)
 
 
-def test_surface_has_the_heights_cut_at_the_ceiling(toy):
+def test_surface_is_the_well_below_the_ceiling_and_nothing_else(toy, monkeypatch):
+    wells = []
+
+    def record(quads, **options):
+        wells.append(quads)
+        return Poly3DCollection(quads, **options)
+
+    monkeypatch.setattr("scruot.pl._landscape.Poly3DCollection", record)
     axes = pl.landscape(toy, kind="surface", times=[1, 4], vmax=3.0, azimuth=30.0, show=False)
     assert [ax.name for ax in axes] == ["3d", "3d"]
-    for ax in axes:
+    lowest = toy.uns["landscape"]["height"].min()
+    for ax, moment, well in zip(axes, [1, 4], wells, strict=True):
         assert ax.azim == 30.0
-        assert ax.get_zlim() == pytest.approx((toy.uns["landscape"]["height"].min(), 3.0))
-        assert any(isinstance(c, Poly3DCollection) for c in ax.collections)
+        ground, top = ax.get_zlim()
+        assert top == pytest.approx(3.0)
+        assert ground < lowest
+        x, y, z = np.moveaxis(well, -1, 0)
+        # a parabola, which cubic splines meet exactly
+        np.testing.assert_allclose(z, np.minimum(of_the_law(toy, moment)(x, y), 3.0), atol=1e-6)
+        assert (z.min(axis=1) < 3.0).all()
     axes[0].figure.canvas.draw()
 
 
