@@ -110,7 +110,7 @@ def test_every_imported_package_is_a_declared_dependency():
     declared = {re.split(r"[<>=\[ ]", line)[0] for line in project["dependencies"]}
     imported = {name.split(".")[0] for path in SOURCES for name in imports(path)}
     others = imported - set(sys.stdlib_module_names) - {"scruot"}
-    renamed = {"ot": "pot", "sklearn": "scikit-learn"}
+    renamed = {"ot": "pot", "sklearn": "scikit-learn", "mpl_toolkits": "matplotlib"}
     assert {renamed.get(name, name) for name in others} == declared
 
 
