@@ -15,6 +15,7 @@ from scruot.fates.classify import StateClassifier
 from scruot.fates.growth import Wrapper
 from scruot.fates.metric import fate_settings, in_metric
 from scruot.fates.plan import ITERATIONS, FatePlan, automatic_plan
+from scruot.transport import AutoSettings
 
 __all__ = ["flow_plan", "simulated_fates"]
 
@@ -32,6 +33,7 @@ def flow_plan(
     times: Sequence[float],
     *,
     states: Sequence[NDArray[np.integer]] | None = None,
+    settings: AutoSettings | None = None,
     iterations: int = ITERATIONS,
     kept_mass: float = 0.999,
     random_state: int = 0,
@@ -58,7 +60,7 @@ def flow_plan(
     ----------
     model
         A fitted model; of a stochastic one the velocity is followed.
-    xs, weights, times, states
+    xs, weights, times, states, settings
         Snapshots, as in :func:`scruot.fates.automatic_plan`.
     iterations, kept_mass, random_state, each
         As there.
@@ -67,17 +69,17 @@ def flow_plan(
     -------
     The plans, settings and growth.
     """
-    settings = fate_settings(xs, weights, times, states)
+    found = fate_settings(xs, weights, times, states) if settings is None else settings
     moved, rates = [], []
     for k in range(len(xs) - 1):
         x, factor = _moved(model, xs[k], times[k], times[k + 1])
-        moved.append(_blurred(in_metric(xs[k], settings), in_metric(x, settings), settings.reg[k]))
+        moved.append(_blurred(in_metric(xs[k], found), in_metric(x, found), found.reg[k]))
         rates.append(np.log(factor.numpy().clip(1e-12)) / (times[k + 1] - times[k]))
     return automatic_plan(
         xs,
         weights,
         times,
-        settings=settings,
+        settings=found,
         rates=rates,
         moved=moved,
         iterations=iterations,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from scruot.transport import AutoSettings, auto_settings
 
-__all__ = ["FORGETTING", "SOFTNESS", "fate_settings", "in_metric"]
+__all__ = ["FORGETTING", "SOFTNESS", "fate_settings", "for_times", "in_metric"]
 
 Array = NDArray[np.float64]
 
@@ -99,6 +100,20 @@ def fate_settings(
         reg,
         [SOFTNESS * r for r in reg],
         basic.spread_over_near,
+    )
+
+
+def for_times(settings: AutoSettings, times: Sequence[float], own: Sequence[float]) -> AutoSettings:
+    """Return settings that were found for some times for intervals between others.
+
+    Noise and softness are proportional to the length of an interval, the metric is the same.
+    """
+    unit = times[1] - times[0]
+    lengths = [(late - early) / unit for early, late in pairwise(own)]
+    return replace(
+        settings,
+        reg=[settings.reg[0] * length for length in lengths],
+        tau=[settings.tau[0] * length for length in lengths],
     )
 
 

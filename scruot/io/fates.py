@@ -120,7 +120,8 @@ def write_fates(
         else:
             adata.uns.pop(key, None)
     adata.uns[slots.uns] = dict(found.record)
-    adata.uns.pop(slots.calibration, None)
+    for stale in (slots.calibration, slots.shift):
+        adata.uns.pop(stale, None)
 
 
 def group_colors(

@@ -63,11 +63,20 @@ def bootstrap_replicates(snapshots: Snapshots, replicates: Replicates, seed: int
     :cite:p:`rao1988`.
     """
     rng = np.random.default_rng(seed)
-    counts = [torch.from_numpy(_counts(labels, rng)) for labels in replicates.labels]
+    counts = [torch.from_numpy(replicate_counts(labels, rng)) for labels in replicates.labels]
     return _weighted(snapshots, counts, sizes_given=replicates.sizes_given)
 
 
-def _counts(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+def replicate_counts(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return how often each cell counts when replicates of one time are drawn.
+
+    Parameters
+    ----------
+    labels
+        Replicate of each cell, shape (n,); at least two different ones.
+    rng
+        Source of randomness.
+    """
     names, position = np.unique(labels, return_inverse=True)
     n = len(names)
     drawn = np.bincount(rng.integers(n, size=n - 1), minlength=n)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,7 +16,7 @@ from scruot.fates import (
     Wrapper,
     absorb,
     flow_plan,
-    shares,
+    for_times,
     simulated_fates,
 )
 from scruot.tl._fate_sources import Coupled
@@ -30,6 +29,26 @@ _NEIGHBORS = 15  # cells that speak for one that was not coupled
 
 
 @dataclass(frozen=True, eq=False)
+class Shared:
+    """What parts of the cells take from the whole.
+
+    Parameters
+    ----------
+    settings, times
+        Metric and noise, and the times that they were found for.
+    members
+        Share of every cell of the part in every state.
+    last
+        Last time at which states end.
+    """
+
+    settings: AutoSettings
+    times: NDArray[np.float64]
+    members: NDArray[np.float64]
+    last: float
+
+
+@dataclass(frozen=True, eq=False)
 class FateCells(Coupled):
     """Cells with their terminal states.
 
@@ -39,9 +58,36 @@ class FateCells(Coupled):
         As in :class:`Coupled`.
     states
         Terminal states of the cells.
+    shared
+        What they take from the whole that they are a part of.
     """
 
     states: States = field(kw_only=True)
+    shared: Shared | None = field(kw_only=True, default=None)
+
+    @property
+    def last(self) -> float:
+        """Last time at which states end."""
+        return max(self.states.exit_times(self.time)) if self.shared is None else self.shared.last
+
+    def settings(self, codes: NDArray[np.integer] | None) -> AutoSettings:
+        """Return the metric and noise of the rule, or those of the whole."""
+        if self.shared is None:
+            return super().settings(codes)
+        own = [float(t) for t in self.times]
+        return for_times(self.shared.settings, self.shared.times.tolist(), own)
+
+    def part(self, rows: NDArray[np.bool_], shared: Shared) -> FateCells:
+        """Return some of the cells, without stored couplings."""
+        states = replace(self.states, codes=self.states.codes[rows], known=self.states.known[rows])
+        return FateCells(
+            self.x[rows],
+            self.time[rows],
+            self.mass[rows],
+            self.used[rows],
+            states=states,
+            shared=replace(shared, members=shared.members[rows]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +115,8 @@ class Carried:
 
 def members(cells: FateCells, metric: torch.Tensor | None) -> NDArray[np.float64]:
     """Return the share of every cell in every state; unlabelled cells by their neighbours."""
+    if cells.shared is not None:
+        return cells.shared.members
     found = cells.states.one_hot()
     for t in cells.states.exit_times(cells.time):
         asked = np.flatnonzero((cells.time == t) & ~cells.states.known)
@@ -100,8 +148,7 @@ def by_chain(cells: FateCells, chain: Chain, settings: AutoSettings | None) -> C
     rows = cells.rows()
     masses = [m.numpy() for m in cells.snapshots()[1]]
     # a plan beyond the last state carries nothing
-    last = max(cells.states.exit_times(cells.time))
-    kept = [k for k, t in enumerate(cells.times) if t <= last]
+    kept = [k for k, t in enumerate(cells.times) if t <= cells.last]
     sub = Chain(list(chain.plans[: len(kept) - 1]))
     found = absorb(sub, [masses[k] for k in kept], [shares[rows[k]] for k in kept])
     mass = np.full((len(cells.x), shares.shape[1] + 1), np.nan)
@@ -137,8 +184,10 @@ def by_flow(
     cells: FateCells, model: Dynamics, *, random_state: int, each: Wrapper | None = None
 ) -> Carried:
     """Follow cells with a deterministic model, through couplings of its end points."""
-    states = cells.states_by_time(cells.states.codes)
-    plan = flow_plan(model, *cells.snapshots(), states=states, random_state=random_state, each=each)
+    settings = cells.settings(cells.states.codes)
+    plan = flow_plan(
+        model, *cells.snapshots(), settings=settings, random_state=random_state, each=each
+    )
     found = by_chain(cells, plan.chain, plan.settings)
     _carry_strangers(cells, model, found)
     return found
@@ -146,7 +195,7 @@ def by_flow(
 
 def _carry_strangers(cells: FateCells, model: Dynamics, found: Carried) -> None:
     """Give cells of times that were left out the fates of the cells that they flow to."""
-    known, last = cells.times, max(cells.states.exit_times(cells.time))
+    known, last = cells.times, cells.last
     rows = dict(zip(known.tolist(), cells.rows(), strict=True))
     for t in np.unique(cells.time[~np.isin(cells.time, known) & (cells.time < last)]):
         later = known[known > t]
@@ -199,22 +248,3 @@ def by_simulation(
         errors[here] = left * error
     coupled = by_flow(cells, model, random_state=random_state)
     return Carried(mass, settings, errors, coupled.mass)
-
-
-def bootstrap_errors(
-    cells: FateCells, run: Callable[[FateCells], Carried], n_times: int, random_state: int
-) -> NDArray[np.float64]:
-    """Return the spread of the shares when cells get random weights, shape (n, F).
-
-    Weights are exponential, as in the Bayesian bootstrap (Rubin 1981 :cite:p:`rubin1981`);
-    populations are kept.
-    """
-    rng = np.random.default_rng(random_state)
-    found = []
-    for _ in range(n_times):
-        mass = cells.mass * rng.exponential(size=len(cells.mass))
-        for t in cells.times:
-            here = cells.time == t
-            mass[here] *= cells.mass[here].sum() / mass[here].sum()
-        found.append(shares(run(replace(cells, mass=mass)).mass[:, :-1]))
-    return np.asarray(np.std(found, axis=0, ddof=min(1, n_times - 1)), dtype=np.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,18 +12,18 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from scruot._checks import check_seed, whole
-from scruot._keys import FateSlots, fate_slots, slots, transport_slots
+from scruot._keys import fate_slots, slots, transport_slots
 from scruot._messages import unknown
-from scruot.dynamics.model import Dynamics
-from scruot.fates import Wrapper, shares
+from scruot.fates import shares
 from scruot.io.fates import Fates, check_free_fates, package_versions, write_fates
 from scruot.io.mass import Mass
 from scruot.io.store import check_writable, plain, writable
 from scruot.tl import _fate_carry as carry
-from scruot.tl._fate_sources import coupled_cells, filled, is_stored, refuse
-from scruot.tl._fate_states import NamedStates, States, read_states
+from scruot.tl._fate_run import Asked, from_dynamics, from_transport
+from scruot.tl._fate_samples import Samples
+from scruot.tl._fate_sources import filled, is_stored, refuse
+from scruot.tl._fate_states import NamedStates, States
 from scruot.tl._fate_trust import quality, warn, warn_without_fate
-from scruot.tl._fitted import read_fitted
 from scruot.tl._transport_auto import described_settings
 
 _SOURCES = ("dynamics", "transport")
@@ -40,8 +39,11 @@ def fate_probabilities(
     source: Literal["dynamics", "transport"] = "dynamics",
     key: str | None = None,
     none: bool = False,
+    condition_key: str | None = None,
+    replicate_key: str | None = None,
     n_simulations: int = 100,
     n_bootstrap: int | None = None,
+    n_permutations: int | None = 99,
     stochastic: bool = False,
     time_key: str | None = None,
     use_rep: str | None = None,
@@ -91,12 +93,25 @@ def fate_probabilities(
     none
         Whether to keep what ends in no terminal state as a last column, ``"none of these"``.
         Otherwise probabilities are shares among those descendants that end in one.
+    condition_key
+        Column of ``obs`` with conditions, each of which is followed by itself: its cells are
+        coupled with its own cells of the next time alone. Terminal states, metric and noise are
+        those of all cells. Where conditions differ is tested, see ``n_permutations``. A condition
+        has of the population of a time (``mass``) the share of its cells' weights. Neither with
+        ``stochastic=True``, where one model carries all cells alike, nor with stored couplings.
+    replicate_key
+        Column of ``obs`` with replicates, e.g. animals: what standard errors (``n_bootstrap``) and
+        the test of conditions take for independent. With ``condition_key`` each is of one.
     n_simulations
         Simulations of each cell with ``stochastic=True``.
     n_bootstrap
-        Number of times that everything is repeated with random weights of the cells, for standard
-        errors; 20 give an idea. With ``stochastic=True`` these are those of the simulations, and
-        any number asks for them.
+        Number of times that everything but the fit of a model is repeated, for standard errors; 20
+        give an idea. Cells get random weights, or with ``replicate_key`` replicates are drawn, at
+        every time by itself. With ``stochastic=True`` these are errors of the simulations, and any
+        number asks for them.
+    n_permutations
+        With ``condition_key``: most ways to give the conditions to the replicates for which
+        everything is repeated, all of them where there are no more; ``None`` leaves the test out.
     stochastic
         Whether to simulate a model that has noise with it, to the end. By default cells are coupled
         after every interval, which is better calibrated for every solver that was measured.
@@ -124,7 +139,7 @@ def fate_probabilities(
         one. NaN for cells that are in no terminal state at the last time at which these end, or
         later, and for cells without descendants; how many of the former is logged, as a warning.
     ``adata.obsm["fate_probabilities_se"]`` : DataFrame
-        With ``n_bootstrap``: standard errors.
+        With ``n_bootstrap``: standard errors, over replicates where they are named.
     ``adata.obs["fate"]`` : categorical
         The most probable fate.
     ``adata.obs["fate_entropy"]`` : float
@@ -133,6 +148,9 @@ def fate_probabilities(
         Descendants where lineages end, per cell.
     ``adata.obs["terminal_states"]`` : categorical
         The states that were used.
+    ``adata.uns["fate_shift"]`` : DataFrame
+        With ``condition_key``: the shifts against the first condition, time by time, in the columns
+        of :func:`scruot.tl.fate_shift`; ``error`` is the spread that there would be without any.
     ``adata.uns["fates"]`` : dict
         ``"names"``, ``"source"``, ``"params"``, ``"resolved"``, ``"versions"``, ``"times"``,
         ``"quality"``; ``uns["fate_colors"]`` and ``uns["terminal_states_colors"]`` where the data
@@ -151,12 +169,19 @@ def fate_probabilities(
     See Also
     --------
     scruot.tl.terminal_states : name or find the states.
+    scruot.tl.fate_shift : compare conditions whose cells were followed together.
     scruot.get.fates_df : everything in one table.
 
     Notes
     -----
     A warning is logged where fates cannot be trusted; ``uns["fates"]["quality"]`` holds the figures
     (see the guide on fates).
+
+    Cells of one condition share what is observed of it later, so once they are coupled its
+    replicates are no independent samples. So the test repeats the couplings for every way to give
+    the conditions to the replicates; those with cells at the same times are exchanged. Without
+    ``replicate_key`` cells are, with a warning: that says whether these cells differ, and not
+    whether conditions would in another experiment.
 
     References
     ----------
@@ -177,18 +202,28 @@ def fate_probabilities(
     random_state = check_seed(random_state)
     whole("n_simulations", n_simulations)
     whole("n_bootstrap", n_bootstrap, optional=True)
+    whole("n_permutations", n_permutations, optional=True)
     names = fate_slots(key_added)
     check_writable(adata, copy=copy)
     check_free_fates(adata, names)
-    asked = _Asked(groupby, terminal_states, names)
+    asked = Asked(groupby, terminal_states, names)
     reading = {"time_key": time_key, "use_rep": use_rep, "n_dims": n_dims, "mass": mass}
+    samples = Samples.read(
+        adata,
+        condition_key,
+        replicate_key,
+        stochastic=stochastic,
+        n_bootstrap=n_bootstrap,
+        n_permutations=n_permutations,
+        random_state=random_state,
+    )
 
-    def bar(steps: Iterable[int]) -> Iterable[int]:
+    def bar(steps: Iterable[Any]) -> Iterable[Any]:
         return tqdm(steps, disable=not progress, desc="fates")
 
     if source == "dynamics":
         refuse(reading, "source='dynamics', which reads all of that from the fit")
-        cells, run = _from_dynamics(
+        cells, follow = from_dynamics(
             adata,
             asked,
             key,
@@ -196,31 +231,31 @@ def fate_probabilities(
             stochastic=stochastic,
             n_simulations=n_simulations,
             random_state=random_state,
-            bar=bar,
         )
     else:
         if not is_stored(adata, key):
             reading = filled(adata, reading)
-        cells, run = _from_transport(adata, asked, key, reading, random_state, bar)
-    if n_bootstrap is not None and cells.stored is not None:
-        msg = (
-            f"Found n_bootstrap={n_bootstrap} with stored couplings, which cannot be repeated with "
-            "other weights; leave n_bootstrap out, or give no couplings to have them computed."
+        cells, follow = from_transport(adata, asked, key, reading, random_state)
+    if cells.stored is not None:
+        refuse(
+            {"n_bootstrap": n_bootstrap, "condition_key": condition_key},
+            "stored couplings, which cannot be repeated with other cells or weights; leave it out, "
+            "or delete the couplings to have new ones",
         )
-        raise ValueError(msg)
-    found = run(cells)
-    errors = None
-    if n_bootstrap is not None:
-        errors = found.errors
-        if errors is None:
-            errors = carry.bootstrap_errors(cells, run, n_bootstrap, random_state)
+    samples.check(cells)
+    found = samples.run(follow)(cells, bar)
+    errors = samples.errors(cells, found, follow)
+    shift = samples.shift(cells, found, follow, bar)
     params = {
         "groupby": groupby,
         "terminal_states": _described(terminal_states),
         "key": key,
         "none": none,
+        "condition_key": condition_key,
+        "replicate_key": replicate_key,
         "n_simulations": n_simulations,
         "n_bootstrap": n_bootstrap,
+        "n_permutations": n_permutations,
         "stochastic": stochastic,
         **reading,
         "random_state": random_state,
@@ -246,69 +281,11 @@ def fate_probabilities(
         cells.states.groupby,
         names,
     )
+    if shift is not None:
+        written.uns[names.shift] = shift
     warn(figures)
     warn_without_fate(cells, fates.probabilities)
     return written if copy else None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a user asked for; read once the times are known."""
-
-    groupby: str | None
-    named: NamedStates
-    slots: FateSlots
-
-    def read(self, adata: AnnData, time: NDArray[np.float64], usable: NDArray[np.bool_]) -> States:
-        return read_states(adata, self.groupby, self.named, time, usable, self.slots)
-
-
-def _from_dynamics(
-    adata: AnnData,
-    asked: _Asked,
-    key: str | None,
-    device: str,
-    *,
-    stochastic: bool,
-    n_simulations: int,
-    random_state: int,
-    bar: Wrapper,
-) -> tuple[carry.FateCells, Any]:
-    """Return the cells of a fit, and what computes their fates."""
-    fitted = read_fitted(adata, key, device)
-    model: Dynamics = fitted.model
-    if stochastic and not model.stochastic:
-        msg = (
-            f"Found stochastic=True, but uns[{slots(key).key!r}] holds a deterministic model "
-            f"({model.method!r}); leave it out."
-        )
-        raise ValueError(msg)
-    states = asked.read(adata, fitted.time, fitted.mass > 0)
-    cells = carry.FateCells(fitted.x, fitted.time, fitted.mass, fitted.reference, states=states)
-    if stochastic:
-        return cells, lambda these: carry.by_simulation(
-            these, model, n_simulations=n_simulations, random_state=random_state
-        )
-    return cells, lambda these: carry.by_flow(these, model, random_state=random_state, each=bar)
-
-
-def _from_transport(
-    adata: AnnData,
-    asked: _Asked,
-    key: str | None,
-    reading: dict[str, Any],
-    random_state: int,
-    bar: Wrapper,
-) -> tuple[carry.FateCells, Any]:
-    """Return the cells of stored couplings, or of automatic ones, and what computes their fates."""
-    found = coupled_cells(adata, key, reading)
-    usable = found.used if found.stored is not None else found.mass > 0
-    states = asked.read(adata, found.time, usable)
-    cells = carry.FateCells(
-        found.x, found.time, found.mass, found.used, found.stored, states=states
-    )
-
-    return cells, lambda these: carry.by_coupling(these, random_state=random_state, each=bar)
 
 
 def _columns(

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 from scruot._checks import check_seed, whole
 from scruot._keys import fate_slots
-from scruot._messages import did_you_mean
 from scruot.io.fates import NONE, read_fates
 from scruot.io.read import read_obs
-from scruot.io.samples import sample_labels
 from scruot.io.store import check_writable, writable
 from scruot.io.time import read_times
+from scruot.tl._conditions import (
+    read_conditions,
+    read_reference,
+    read_units,
+    shift_rows,
+    shift_table,
+    unit_means,
+)
 from scruot.tl._groups import read_groups
 from scruot.tl._permutation import permutation_shift
-
-logger = logging.getLogger(__name__)
 
 
 def fate_shift(
@@ -93,14 +95,16 @@ def fate_shift(
     KeyError
         When there are no fates, or no such column.
     ValueError
-        When there are not two conditions, a replicate is of several, or no time has both.
+        When there are not two conditions, a replicate is of several, no time has both, or the
+        fates are those within conditions.
 
     Notes
     -----
     Where one model carries the cells of all conditions, cells in the same state have the same
     fates: a shift then says that conditions differ in where their cells are. Conditions that change
-    the dynamics themselves need fates of their own: fit each condition by itself, with
-    ``terminal_states`` that are the same.
+    the dynamics themselves need fates of their own:
+    ``scruot.tl.fate_probabilities(condition_key=)``, which has a test of its own. This one takes
+    units for independent once fates are known, and refuses such fates.
 
     References
     ----------
@@ -126,9 +130,10 @@ def fate_shift(
     values, names = found.probabilities, list(found.names)
     if found.none is not None:
         values, names = np.column_stack([values, found.none]), [*names, NONE]
-    conditions = _conditions(adata, condition_key)
-    base = _reference(conditions, condition_key, reference)
-    replicates = None if replicate_key is None else _replicates(adata, replicate_key, conditions)
+    _check_together(found.record, condition_key, fate_slots(key).shift)
+    conditions = read_conditions(adata, condition_key)
+    base = read_reference(conditions, condition_key, reference)
+    replicates = None if replicate_key is None else read_units(adata, replicate_key, conditions)
     groups = None if groupby is None else read_groups(adata, groupby)
     column = time_key or str(found.record.get("time_key", "time"))
     time = read_times(read_obs(adata, column, "time column"), column)
@@ -140,80 +145,36 @@ def fate_shift(
             if condition == base:
                 continue
             pair = here & np.isin(np.asarray(conditions), [condition, base])
-            units, chosen = _units(values, np.asarray(conditions) == condition, replicates, pair)
+            side = np.asarray(conditions) == condition
+            units, chosen = unit_means(values, side, replicates, pair)
             if not (chosen.any() and (~chosen).any()):
                 continue
             shift = permutation_shift(units, chosen, n_permutations=n_permutations, rng=rng)
-            for k, name in enumerate(names):
-                rows.append(
-                    {
-                        **where,
-                        "condition": str(condition),
-                        "reference": str(base),
-                        "fate": name,
-                        "mean": float(units[chosen, k].mean()),
-                        "mean_reference": float(units[~chosen, k].mean()),
-                        "shift": float(shift.difference[k]),
-                        "error": float(shift.error[k]),
-                        "p": float(shift.p[k]),
-                        "p_least": shift.least,
-                        "n": int(chosen.sum()),
-                        "n_reference": int((~chosen).sum()),
-                        "unit": "cells" if replicates is None else "replicates",
-                    }
-                )
+            compared = {**where, "condition": str(condition), "reference": str(base)}
+            unit = "cells" if replicates is None else "replicates"
+            rows += shift_rows(compared, names, units, chosen, shift, unit=unit)
     if not rows:
         msg = (
             f"No time has cells with a fate of {base!r} and of another condition of "
             f"obs[{condition_key!r}]; expected at least one to compare at."
         )
         raise ValueError(msg)
-    table = pd.DataFrame(rows)
-    place = list(table.columns).index("p_least") + 1
-    table.insert(place, "q", false_discovery_control(table["p"]))
-    _report(table)
+    table = shift_table(rows)
     written = writable(adata, copy=copy)
     written.uns[fate_slots(key).shift] = table
     return written if copy else table.copy()
 
 
-def _conditions(adata: AnnData, name: str) -> pd.Categorical:
-    labels = sample_labels(read_obs(adata, name, "condition column"), name, "condition_key")
-    if len(labels.categories) < 2:
+def _check_together(record: Mapping[str, Any], condition_key: str, slot: str) -> None:
+    """Refuse fates of conditions that were followed apart: their replicates are not independent."""
+    if str(record["params"].get("condition_key", "null")) == condition_key:
         msg = (
-            f"Found one condition in obs[{name!r}] ({labels.categories[0]!r}); expected at least "
-            "two to compare."
+            f"Found fates within conditions (condition_key={condition_key!r}), whose replicates "
+            f"share what is observed later and are no independent units; the test that repeats the "
+            f"couplings is in uns[{slot!r}]. To compare otherwise, run "
+            "scruot.tl.fate_probabilities without condition_key first."
         )
         raise ValueError(msg)
-    return labels.rename_categories(str)
-
-
-def _reference(conditions: pd.Categorical, name: str, reference: str | None) -> str:
-    known = [str(c) for c in conditions.categories]
-    if reference is None:
-        return known[0]
-    if str(reference) not in known:
-        msg = (
-            f"Found reference={reference!r}, which is no condition of obs[{name!r}]; expected one "
-            f"of {known}.{did_you_mean(str(reference), known)}"
-        )
-        raise ValueError(msg)
-    return str(reference)
-
-
-def _replicates(adata: AnnData, name: str, conditions: pd.Categorical) -> NDArray[np.int64]:
-    labels = sample_labels(read_obs(adata, name, "replicate column"), name, "replicate_key")
-    codes = np.asarray(labels.codes, dtype=np.int64)
-    pairs = pd.DataFrame({"replicate": codes, "condition": np.asarray(conditions)})
-    several = pairs.drop_duplicates().groupby("replicate").size()
-    if (several > 1).any():
-        shared = str(labels.categories[several.index[int(several.argmax())]])
-        msg = (
-            f"Replicate {shared!r} of obs[{name!r}] has cells of several conditions; expected "
-            "replicates of one condition each: name samples, e.g. donor and condition together."
-        )
-        raise ValueError(msg)
-    return codes
 
 
 def _strata(
@@ -227,32 +188,3 @@ def _strata(
             continue
         for group in groups.categories:
             yield {"time": float(t), "group": str(group)}, here & np.asarray(groups == group)
-
-
-def _units(
-    values: NDArray[np.float64],
-    chosen: NDArray[np.bool_],
-    replicates: NDArray[np.int64] | None,
-    here: NDArray[np.bool_],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return one row of probabilities per unit, and which units are compared."""
-    if replicates is None:
-        return values[here], chosen[here]
-    codes, unit = np.unique(replicates[here], return_inverse=True)
-    counts = np.bincount(unit, minlength=len(codes))
-    sums = np.stack([np.bincount(unit, v, minlength=len(codes)) for v in values[here].T], axis=1)
-    return sums / counts[:, None], np.bincount(unit, chosen[here], minlength=len(codes)) > 0
-
-
-def _report(table: pd.DataFrame) -> None:
-    if (table["unit"] == "cells").all():
-        logger.warning(
-            "The units of the test are cells, which are no independent samples of a condition: "
-            "p-values are too small for a claim about conditions. Give replicate_key."
-        )
-    elif table["p_least"].min() > 0.05:
-        logger.warning(
-            "With so few replicates no p-value can be below %.2g; the shifts and their errors are "
-            "what there is.",
-            table["p_least"].min(),
-        )

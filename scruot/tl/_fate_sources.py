@@ -79,9 +79,9 @@ class Coupled:
         if self.stored is not None:
             return self.stored, self.settings(codes) if self.x.shape[1] else None
         logger.info("No couplings are stored: coupling %d cells by the rule 'fate'.", len(self.x))
-        states = self.states_by_time(codes)
+        settings = self.settings(codes)
         plan = automatic_plan(
-            *self.snapshots(), states=states, random_state=random_state, each=each
+            *self.snapshots(), settings=settings, random_state=random_state, each=each
         )
         return plan.chain, plan.settings
 

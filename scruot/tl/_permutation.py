@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
+from itertools import combinations, product
+from math import comb, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,73 @@ def permutation_shift(
     extreme = 2 if 2 * m == n else 1
     least = extreme / drawn if exact else 1 / (drawn + 1)
     return Shift(difference, _error(one, two), p, least)
+
+
+def relabellings(
+    chosen: NDArray[np.bool_],
+    strata: NDArray[np.integer],
+    *,
+    n_permutations: int,
+    rng: np.random.Generator,
+) -> tuple[list[NDArray[np.bool_]], bool]:
+    """Return other ways to choose as many units of each stratum, for a statistic that is costly.
+
+    Parameters
+    ----------
+    chosen
+        Which units are compared with the others, shape (n,).
+    strata
+        Stratum of each unit, shape (n,): units of one may be exchanged.
+    n_permutations
+        Most ways. Where there are no more, all are returned, the first being the given one; one
+        of each pair of mirror images is enough for a difference without sign.
+    rng
+        Source of randomness, where ways are drawn.
+
+    Returns
+    -------
+    Masks of the chosen units, and whether they are all that there are.
+    """
+    members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
+    counts = [int(chosen[m].sum()) for m in members]
+    mirrored = all(2 * k == len(m) for m, k in zip(members, counts, strict=True))
+    ways = prod(comb(len(m), k) for m, k in zip(members, counts, strict=True))
+    if ways // (2 if mirrored else 1) > n_permutations:
+        drawn = []
+        for _ in range(n_permutations):
+            mask = np.zeros(len(chosen), dtype=bool)
+            for m, k in zip(members, counts, strict=True):
+                mask[rng.permutation(m)[:k]] = True
+            drawn.append(mask)
+        return drawn, False
+    found = []
+    for choice in product(*(combinations(m, k) for m, k in zip(members, counts, strict=True))):
+        mask = np.zeros(len(chosen), dtype=bool)
+        for units in choice:
+            mask[list(units)] = True
+        if not (mirrored and mask[0] != chosen[0]):
+            found.append(mask)
+    first = next(i for i, mask in enumerate(found) if (mask == chosen).all())
+    return [found.pop(first), *found], True
+
+
+def judged(
+    difference: NDArray[np.float64], others: NDArray[np.float64], *, exact: bool
+) -> tuple[NDArray[np.float64], float]:
+    """Return two-sided p-values of differences, and the least that there can be.
+
+    Parameters
+    ----------
+    difference
+        What was found, shape (k,).
+    others
+        The same for every way of :func:`relabellings`, shape (n, k).
+    exact
+        Whether these are all ways.
+    """
+    count = (np.abs(others) >= np.abs(difference) - _ROUNDING).sum(0)
+    n = len(others)
+    return (count / n, 1 / n) if exact else ((count + 1) / (n + 1), 1 / (n + 1))
 
 
 def _masks(
