@@ -16,6 +16,8 @@ from scruot._checks import check_seed, whole
 from scruot._keys import CROSS_VALIDATION, fate_slots, slots
 from scruot.io.store import check_writable, plain, writable
 from scruot.tl import _diagnosis as check
+from scruot.tl._diagnosis_fates import fates as check_fates
+from scruot.tl._fate_calibration import calibrated
 from scruot.tl._fitted import FittedCells, read_fitted, stored_mass
 from scruot.tl._groups import read_groups
 from scruot.tl._refits import Refits, changed_params
@@ -32,6 +34,7 @@ def diagnose(
     key: str | None = None,
     groupby: str | None = None,
     fates_key: str | None = None,
+    fates_truth: str | None = None,
     compute: bool = False,
     n_cells: int = 2000,
     random_state: int = 0,
@@ -55,6 +58,10 @@ def diagnose(
         Column of ``obs`` with groups, e.g. cell types, whose populations are compared.
     fates_key
         ``key_added`` of the fates.
+    fates_truth
+        Known fates of some cells, as in :func:`scruot.tl.fate_calibration`: probabilities are then
+        compared with what came true, and ``uns["fate_calibration"]`` is written, too. By default
+        that entry is read, where it is.
     compute
         Whether to make what is missing by fitting again, with the parameters of the fit: once on
         half of the cells, and once for every middle time, which is left out. The fit itself is not
@@ -78,7 +85,8 @@ def diagnose(
     ``check`` : str
         ``"observed cells"``, ``"held-out cells"``, ``"held-out times"``, ``"population"``,
         ``"mass per group"``, ``"action / floor"``, ``"effective cells"``, ``"growth: level"``,
-        ``"growth: differences"``, ``"couplings"``, ``"fates: progenitors"``, ``"fates: lost"``.
+        ``"growth: differences"``, ``"couplings"``, ``"fates: progenitors"``, ``"fates: lost"``,
+        ``"fates: calibration"``, ``"fates: skill"``.
     ``value`` : float
         The figure; NaN for a check that is no number or was not made.
     ``good``, ``bad`` : float
@@ -122,6 +130,7 @@ def diagnose(
     if groupby is not None:
         read_groups(adata, groupby)
     record = _fates(adata, fates_key)
+    curve = _calibration(adata, fates_key, fates_truth)
     scoring = {"n_cells": n_cells, "random_state": random_state, "device": device}
     made = Refits(adata, cells, key, groupby, scoring)
     evaluation = made.evaluation()
@@ -134,11 +143,15 @@ def diagnose(
             folds = made.folds(progress=progress)
     if not len(times) and folds is not None:
         times = _fold_rows(folds)
-    rows = _rows(adata, cells, evaluation, held_out, times, record, key)
+    rows = _rows(adata, cells, evaluation, held_out, times, key)
+    rows += check_fates(record, curve)
     table = pd.DataFrame([asdict(row) for row in rows])
     written = writable(adata, copy=copy)
     written.uns[slots(key).evaluation] = evaluation
     written.uns[slots(key).diagnosis] = table
+    if curve is not None and fates_truth is not None:
+        held = {"table": curve[0], "scores": curve[1], "truth": fates_truth}
+        written.uns[fate_slots(fates_key).calibration] = held
     verdicts = table["verdict"].value_counts()
     logger.info("diagnose: %s", ", ".join(f"{n} {name}" for name, n in verdicts.items()))
     return written if copy else table.copy()
@@ -150,7 +163,6 @@ def _rows(
     evaluation: Mapping[str, Any],
     held_out: pd.DataFrame,
     times: pd.DataFrame,
-    fates: Mapping[str, Any] | None,
     key: str | None,
 ) -> list[check.Check]:
     """Return all checks."""
@@ -174,7 +186,7 @@ def _rows(
         growth: np.ndarray[Any, Any] = cells.model.growth(cells.time, cells.x)
         rows.append(check.growth_differences(growth, std))
     rows.append(check.couplings(cells.record.get("fit", {})))
-    return rows + check.fates(fates)
+    return rows
 
 
 def _fates(adata: AnnData, fates_key: str | None) -> Mapping[str, Any] | None:
@@ -185,6 +197,18 @@ def _fates(adata: AnnData, fates_key: str | None) -> Mapping[str, Any] | None:
     if fates_key is not None:
         msg = f"No fates in uns[{name!r}]; expected the key_added of scruot.tl.fate_probabilities."
         raise KeyError(msg)
+    return None
+
+
+def _calibration(
+    adata: AnnData, fates_key: str | None, truth: str | None
+) -> tuple[pd.DataFrame, dict[str, float]] | None:
+    """Return the reliability of fates and its scores: of what is known, or as stored."""
+    if truth is not None:
+        return calibrated(adata, truth, key=fates_key)
+    held = adata.uns.get(fate_slots(fates_key).calibration)
+    if isinstance(held, Mapping) and isinstance(held.get("table"), pd.DataFrame):
+        return held["table"], dict(held["scores"])
     return None
 
 

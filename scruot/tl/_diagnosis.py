@@ -23,8 +23,6 @@ _BELOW_FLOOR = 0.95
 _SHARE = (0.3, 0.1)
 _GROWTH = (0.5, 1.0)
 _GAP = (0.01, 0.05)
-_PROGENITORS = (2.0, 3.0)
-_LOST = (0.05, 0.2)
 # groups with a smaller share of the population are noise
 _SMALL = 0.05
 
@@ -290,46 +288,6 @@ def couplings(figures: Mapping[str, Any]) -> Check:
         finding=f"they may cost up to {_PERCENT.format(max(gap, 0.0))} more than the best ones",
         remedy="coupling='exact', or less blur",
     )
-
-
-def fates(record: Mapping[str, Any] | None) -> list[Check]:
-    """Report what the computation of fates said about itself."""
-    if record is None:
-        return [unchecked("fates", "none were computed", "tl.fate_probabilities")]
-    figures = record.get("quality", {})
-    ratio = float(figures.get("spread_over_near", np.nan))
-    lost = float(figures.get("none_share", np.nan))
-    found = []
-    if math.isfinite(ratio):
-        found.append(
-            judged(
-                "fates: progenitors",
-                ratio,
-                _PROGENITORS,
-                finding=f"the narrowest snapshot is {_RATIO.format(ratio)} as wide as its near "
-                "distances",
-                remedy="no snapshot looks like progenitors, so early fates are overconfident or "
-                "blurred: add an earlier snapshot",
-            )
-        )
-    else:
-        found.append(
-            unchecked(
-                "fates: progenitors",
-                "couplings that were given say nothing about noise",
-                "compute fates with source='dynamics', or transport with method='fate'",
-            )
-        )
-    found.append(
-        judged(
-            "fates: lost",
-            lost,
-            _LOST,
-            finding=f"{_PERCENT.format(lost)} of the descendants end in no terminal state",
-            remedy="name more terminal states, or look at them with none=True",
-        )
-    )
-    return found
 
 
 def _ratios(table: pd.DataFrame, split: str, null: str, figure: str) -> pd.Series:

@@ -80,9 +80,26 @@ def fate_calibration(
     True
     """
     whole("n_bins", n_bins)
+    check_writable(adata, copy=copy)
+    table, figures = calibrated(adata, truth, key=key, where=where, n_bins=n_bins)
+    written = writable(adata, copy=copy)
+    written.uns[fate_slots(key).calibration] = {"table": table, "scores": figures, "truth": truth}
+    table = table.copy()
+    table.attrs.update(figures)
+    return written if copy else table
+
+
+def calibrated(
+    adata: AnnData,
+    truth: str,
+    *,
+    key: str | None,
+    where: Iterable[bool] | None = None,
+    n_bins: int = 10,
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return the reliability table of :func:`fate_calibration` and its scores."""
     slots = fate_slots(key)
     found = read_fates(adata, key)
-    check_writable(adata, copy=copy)
     true = _truth(adata, truth, found)
     p = found.probabilities
     chosen = np.isfinite(p).all(1) & np.isfinite(true).all(1)
@@ -103,12 +120,7 @@ def fate_calibration(
     total = p[chosen].sum(1, keepdims=True)
     guess = np.divide(p[chosen], total, out=np.zeros_like(p[chosen]), where=total > 0)
     table = reliability(guess, true[chosen], found.names, n_bins)
-    figures = scores(guess, true[chosen])
-    written = writable(adata, copy=copy)
-    written.uns[slots.calibration] = {"table": table, "scores": figures, "truth": truth}
-    table = table.copy()
-    table.attrs.update(figures)
-    return written if copy else table
+    return table, scores(guess, true[chosen])
 
 
 def _truth(adata: AnnData, truth: str, found: Fates) -> NDArray[np.float64]:

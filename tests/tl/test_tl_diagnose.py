@@ -6,7 +6,11 @@ import pandas as pd
 import pytest
 
 import scruot
+from scruot.fates.reliability import reliability
+from scruot.fates.reliability import scores as scores_of
 from scruot.tl import _diagnosis as check
+from scruot.tl._diagnosis_fates import calibration
+from scruot.tl._diagnosis_fates import fates as check_fates
 from tests.io._same import contents, same
 
 
@@ -132,10 +136,49 @@ def test_couplings_and_fates():
     assert check.couplings({"coupling_gap": 0.2}).verdict == "bad"
     assert check.couplings({}).verdict == "not checked"
     fine = {"spread_over_near": 1.2, "none_share": 0.0}
-    assert [c.verdict for c in check.fates({"quality": fine})] == ["good", "good"]
+
+    def of(record):
+        return [c.verdict for c in check_fates(record, None)]
+
+    assert of({"quality": fine}) == ["good", "good", "not checked"]
     lost = {"spread_over_near": 4.0, "none_share": 0.5}
-    assert [c.verdict for c in check.fates({"quality": lost})] == ["bad", "bad"]
-    assert [c.verdict for c in check.fates(None)] == ["not checked"]
+    assert of({"quality": lost}) == ["bad", "bad", "not checked"]
+    assert of(None) == ["not checked"]
+
+
+def curve(p, truth):
+    names = [str(k) for k in range(p.shape[1])]
+    return reliability(p, truth, names), scores_of(p, truth)
+
+
+@pytest.mark.parametrize(
+    ("power", "verdict", "words"),
+    [(1.0, "good", "neither"), (8.0, "bad", "too sure"), (0.5, "doubtful", "too cautious")],
+)
+def test_probabilities_that_do_not_come_true(rng, power, verdict, words):
+    true = rng.random(4000)
+    told = true**power / (true**power + (1 - true) ** power)
+    ended = rng.random(4000) < true
+    p, truth = (np.column_stack([q, 1 - q]) for q in (told, ended.astype(float)))
+    found = {c.check: c for c in calibration(curve(p, truth))}
+    assert found["fates: calibration"].verdict == verdict
+    assert words in found["fates: calibration"].finding
+    assert (found["fates: calibration"].remedy == "") == (verdict == "good")
+    # probabilities that never come true do harm
+    wrong = {c.check: c for c in calibration(curve(p[:, ::-1], truth))}
+    assert wrong["fates: skill"].verdict == wrong["fates: calibration"].verdict == "bad"
+
+
+def test_few_known_fates_forgive_what_chance_does(rng):
+    true = rng.random(60)
+    p, truth = (np.column_stack([q, 1 - q]) for q in (true, (rng.random(60) < true) * 1.0))
+    table, figures = curve(p, truth)
+    few = calibration((table, figures))[0]
+    assert few.verdict == "good"
+    assert few.value < 0.5 * figures["calibration_error"]
+    assert calibration((table.assign(n_cells=1), figures))[0].verdict == "not checked"
+    # where all end alike there is nothing to be better at
+    assert calibration((table, {**figures, "skill": np.nan}))[1].verdict == "not checked"
 
 
 # the whole
@@ -162,6 +205,22 @@ def test_an_exact_model_passes(drifting, tmp_path):
         check_index_type=False,
     )
     assert verdicts(read, groupby="side").equals(found)
+
+
+def test_known_fates_are_compared_and_kept(drifting):
+    height = drifting.obsm["X_pca"][:, 1]
+    middle = np.median(height[drifting.obs["time"] == drifting.obs["time"].max()])
+    drifting.obs["end"] = np.where(height > middle, "up", "down")
+    scruot.tl.fate_probabilities(drifting, "end")
+    assert verdicts(drifting)["fates: calibration"] == "not checked"
+    drifting.obs["known"] = np.where(np.arange(drifting.n_obs) % 2, "up", "down")
+    found = verdicts(drifting, fates_truth="known")
+    assert {"fates: calibration", "fates: skill"} <= set(found.index[found != "not checked"])
+    scores = drifting.uns["fate_calibration"]["scores"]
+    again = scruot.tl.diagnose(drifting).set_index("check")
+    assert again.loc["fates: skill", "value"] == scores["skill"]
+    with pytest.raises(KeyError, match="knwn"):
+        scruot.tl.diagnose(drifting, fates_truth="knwn")
 
 
 def test_models_that_are_wrong_fail_where_they_are_wrong(unfitted, fit_constant):
