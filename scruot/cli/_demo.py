@@ -18,7 +18,7 @@ from scruot._keys import Slots
 from scruot.cli._files import check_folder, replacing
 from scruot.cli._group import silence
 from scruot.cli._options import Quiet, Seed, Settings, parse_settings, show_progress
-from scruot.cli._plot import Subject, draw
+from scruot.cli._pictures import Subject, draw
 from scruot.cli._tables import table_text
 
 _TRUE_GROWTH = "growth_true"
