@@ -32,6 +32,7 @@ from scruot.pl._read import Fit, time_labels, times_of
 
 __all__ = [
     "GROWTH_LABEL",
+    "GROWTH_MAP",
     "OKABE_ITO",
     "Coloring",
     "add_key",
@@ -55,13 +56,24 @@ OKABE_ITO = (
 )
 _MISSING = "lightgray"
 _TIME_MAP = "viridis"
-_GROWTH_MAP = "PuOr_r"
 GROWTH_LABEL = "growth per unit of time"
 # Ticks of a logarithmic bar around 1.
 _NEAR_ONE = np.array([0.5, 0.7, 1, 1.4, 2])
 _CLOSE_TO_ONE = np.array([0.8, 0.9, 1, 1.1, 1.2])
 # More steps than this cannot be told apart: the bar becomes continuous.
 _MAX_STEPS = 12
+
+
+def _with_grey_middle(name: str, brightest: float = 0.85) -> ListedColormap:
+    """Darken the nearly white part of a map, in which cells would not show on a white page."""
+    table = colormaps[name](np.linspace(0, 1, 511))
+    brightness = table[:, :3] @ np.array([0.299, 0.587, 0.114])
+    table[:, :3] *= np.minimum(1, brightest / brightness)[:, None]
+    return ListedColormap(table, name=f"{name}_grey")
+
+
+#: Diverging, for what is centred at zero or, on a logarithmic scale, at one.
+GROWTH_MAP = _with_grey_middle("PuOr_r")
 
 
 @dataclass(frozen=True)
@@ -169,7 +181,7 @@ def growth_mappable(
     """Map growth to colours with 0 in the middle; by default the last percent is clipped."""
     size = np.abs(rates[np.isfinite(rates)])
     limit = vmax or (float(np.percentile(size, 99)) if size.size else 0.0) or 1.0
-    return ScalarMappable(Normalize(-limit, limit), _colormap(cmap or _GROWTH_MAP))
+    return ScalarMappable(Normalize(-limit, limit), _colormap(cmap or GROWTH_MAP))
 
 
 def _missing() -> NDArray[np.float64]:

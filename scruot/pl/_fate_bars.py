@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from scruot._messages import did_you_mean
 from scruot.pl._figure import dress_plot, figure_of, finish, font, panels, shortened
+from scruot.pl._read import time_text
 from scruot.pl._read_fates import Drawn, drawn_fates
 
 __all__ = ["fate_bars"]
@@ -129,7 +130,7 @@ def _draw(ax: Axes, stored: Drawn, table: pd.DataFrame, times: pd.Series, order:
         base = base + height
     for x, time in zip(place, mean.index, strict=True):
         ax.text(float(x), 1.01, str(count[time]), ha="center", va="bottom", fontsize=font("tick"))
-    labels = [t if isinstance(t, str) else f"{t:g}" for t in order]
+    labels = [t if isinstance(t, str) else time_text(t) for t in order]
     ax.set_xticks(range(len(order)), labels=labels)
     ax.set_xlim(-0.6, len(order) - 0.4)
     ax.set_ylim(0, 1.12)

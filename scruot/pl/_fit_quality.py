@@ -170,7 +170,7 @@ def _panel_title(fitted: _read.Fit, table: pd.DataFrame, time: float) -> str:
     rows = table[(table["comparison"] == "model") & (table["time"] == time)]
     # All cells of a time come before the few that the fit did not see.
     rows = rows.sort_values("split", key=lambda split: split == "held-out cells")
-    title = f"{fitted.time_key} {time:g}"
+    title = f"{fitted.time_key} {_read.time_text(time)}"
     if rows.empty or not np.isfinite(rows["w1"].iloc[0]):
         return title
     note = ", held out" if rows["split"].iloc[0] == "held-out time" else ""

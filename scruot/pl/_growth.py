@@ -60,7 +60,7 @@ def growth(
         The colours end at ``-vmax`` and ``vmax``, per unit of time. By default at the 99th
         percentile of the absolute growth.
     cmap
-        A diverging colour map, by default ``"PuOr_r"``.
+        A diverging colour map, by default ``"PuOr_r"`` with a grey middle, to show on white.
     size
         Area of a cell's dot in points squared.
     alpha

@@ -171,7 +171,7 @@ def _stored(adata: AnnData, key: str | None, times: Iterable[Any] | None) -> _He
     stored = adata.uns[name]
     held = [float(t) for t in stored["times"]]
     labels = _read.time_labels(adata, fitted)
-    names = [_label(labels.get(t, f"{t:g}"), fitted.time_key) for t in held]
+    names = [_label(labels.get(t, _read.time_text(t)), fitted.time_key) for t in held]
     chosen = _chosen(held, labels, times)
     first, second = (int(c) for c in stored["components"])
     return _Heights(

@@ -236,7 +236,7 @@ def _draw(
         here = (stored.position == known.index(time)) & np.isfinite(values)
         _draw_panel(one, position, values, here, mappable, style.size)
         note = " (set)" if time == own else ""
-        number = f"{time:g}" == valued[time]
+        number = _read.time_text(time) == valued[time]
         title = f"{stored.time_key} {valued[time]}" if number else valued[time]
         dress_embedding(one, basis, style.components, f"{title}{note}")
         if ax is None:

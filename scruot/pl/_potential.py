@@ -129,7 +129,11 @@ def potential(
     axes = new_axes(ax, figsize)
     scatter_cells(axes, position, mappable.to_rgba(values), size=size, alpha=alpha)
     if colorbar:
-        label = "potential" if time is None else f"potential at {fitted.time_key} {time:g}"
+        label = (
+            "potential"
+            if time is None
+            else f"potential at {fitted.time_key} {_read.time_text(time)}"
+        )
         color_bar(axes, mappable, label, extend=_clipped(values, limit))
     dress_embedding(axes, name, components, title)
     return finish(axes, given=ax is not None, show=show, save=save)

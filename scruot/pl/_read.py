@@ -25,6 +25,7 @@ __all__ = [
     "positions",
     "result",
     "time_labels",
+    "time_text",
     "times_of",
     "vectors",
 ]
@@ -145,9 +146,14 @@ def time_labels(adata: AnnData, fitted: Fit) -> dict[float, str]:
     unique, first = np.unique(numbers, return_index=True)
     labels = adata.obs[fitted.time_key].iloc[first]
     return {
-        float(t): label if isinstance(label, str) else f"{t:g}"
+        float(t): label if isinstance(label, str) else time_text(t)
         for t, label in zip(unique, labels, strict=True)
     }
+
+
+def time_text(time: float) -> str:
+    """Return a time as it is written in a picture: 1/3 is "0.333"."""
+    return f"{time:.3g}" if abs(time) < 1 else f"{round(time, 3):g}"
 
 
 def cell_mask(adata: AnnData, fitted: Fit, times: Iterable[Any] | None) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scruot._keys import TransportSlots, transport_slots
 from scruot._messages import did_you_mean
 from scruot.io.couplings import read_transport
+from scruot.pl._read import time_text
 
 __all__ = ["Transported", "table_entry", "transported", "wanted_times"]
 
@@ -61,7 +62,7 @@ def transported(adata: AnnData, key: str | None) -> Transported:
         rows = rows[rows >= 0]
         position[rows] = k
         label = column.iloc[rows[0]] if column is not None and len(rows) else time
-        labels[float(time)] = label if isinstance(label, str) else f"{time:g}"
+        labels[float(time)] = label if isinstance(label, str) else time_text(time)
     use_rep = params.get("use_rep")
     return Transported(names, None if use_rep is None else str(use_rep), time_key, labels, position)
 

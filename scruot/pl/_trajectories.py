@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scruot._keys import FATE, ORIGIN, SIMULATION, embedding_key, group_colors_key
 from scruot._messages import did_you_mean
 from scruot.pl import _read
-from scruot.pl._colors import Coloring, add_key, category_colors
+from scruot.pl._colors import GROWTH_MAP, Coloring, add_key, category_colors
 from scruot.pl._figure import dress_embedding, finish, new_axes
 from scruot.pl._project import carry
 from scruot.pl._scatter import scatter_cells
@@ -175,7 +175,7 @@ def _coloring(
     """Return the colours of the drawn rows."""
     if color == "weight":
         limit = max(float(np.exp(np.percentile(np.abs(np.log(weight)), 99))), 1.1)
-        mappable = ScalarMappable(LogNorm(1 / limit, limit), cmap or "PuOr_r")
+        mappable = ScalarMappable(LogNorm(1 / limit, limit), cmap or GROWTH_MAP)
         return Coloring(mappable.to_rgba(weight), "weight relative to start", mappable=mappable)
     values = _values(simulation, color)
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):

@@ -10,8 +10,9 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.quiver import Quiver
 
 from scruot import pl
-from scruot.pl._colors import OKABE_ITO
+from scruot.pl._colors import GROWTH_MAP, OKABE_ITO
 from scruot.pl._grid import smooth_on_grid
+from scruot.pl._read import time_text
 
 
 def layer(ax, kind):
@@ -233,11 +234,30 @@ def test_growth_is_centred_at_zero(toy, planar, as_color):
     _, color = drawn_cells(ax)
     rate = by_position(planar, toy.obs["growth"])
     limit = np.percentile(np.abs(rate), 99)
-    np.testing.assert_allclose(color, plt.get_cmap("PuOr_r")((rate / limit + 1) / 2), atol=1e-6)
+    np.testing.assert_allclose(color, GROWTH_MAP((rate / limit + 1) / 2), atol=1e-6)
     bar = ax.figure.axes[1]
     low, high = bar.get_ylim()
     assert low == pytest.approx(-high)
     assert bar.get_ylabel() == "growth per unit of time"
+
+
+def test_growth_of_zero_shows_on_a_white_page():
+    shades = GROWTH_MAP(np.linspace(0, 1, 101))[:, :3]
+    brightness = shades @ [0.299, 0.587, 0.114]
+    assert brightness.max() <= 0.85 + 1e-6
+    assert np.ptp(shades[50]) < 0.01
+    ends = plt.get_cmap("PuOr_r")([0.0, 1.0])[:, :3]
+    np.testing.assert_allclose(shades[[0, -1]], ends, atol=1e-6)
+    # no step where the darkening begins
+    assert np.abs(np.diff(shades, axis=0)).max() < 0.06
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [(1 / 3, "0.333"), (2.0, "2"), (12.25, "12.25"), (10.5003, "10.5"), (1500.0, "1500")],
+)
+def test_times_are_written_short(time, text):
+    assert time_text(time) == text
 
 
 def test_growth_of_another_basis_needs_no_velocity(toy):
@@ -245,7 +265,7 @@ def test_growth_of_another_basis_needs_no_velocity(toy):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("UMAP1", "UMAP2")
     assert ax.figure.axes == [ax]
     rate = by_position(toy.obsm["X_umap"], toy.obs["growth"])
-    expected = plt.get_cmap("PuOr_r")((rate / 2 + 1) / 2)
+    expected = GROWTH_MAP((rate / 2 + 1) / 2)
     np.testing.assert_allclose(drawn_cells(ax)[1], expected, atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex, to_rgba
 
 from scruot import pl
-from scruot.pl._colors import OKABE_ITO, category_colors
+from scruot.pl._colors import GROWTH_MAP, OKABE_ITO, category_colors
 
 
 def lines_of(ax):
@@ -73,7 +73,7 @@ def test_trajectories_are_coloured_by_relative_weight(toy, simulation):
     ax = pl.trajectories(toy, simulation, color="weight", show=False)
     ends = dots_of(ax, "end")
     upper = np.asarray(ends.get_offsets())[:, 1] > 0
-    low, high = plt.get_cmap("PuOr_r")([0.0, 1.0])
+    low, high = GROWTH_MAP([0.0, 1.0])
     np.testing.assert_allclose(ends.get_facecolors()[upper], np.tile(high, (6, 1)), atol=0.02)
     np.testing.assert_allclose(ends.get_facecolors()[~upper], np.tile(low, (6, 1)), atol=0.02)
     bar = ax.figure.axes[1]
