@@ -200,7 +200,8 @@ def _check(
     if dt * (2 * law.turnover + np.abs(rates).max()) > 1:
         msg = f"dt is {dt!r}; expected so small that a cell divides or dies at most once a step."
         raise ValueError(msg)
-    bound = n_founders * np.exp(min(max(float(rates.max()), 0.0) * duration, 100.0))
+    founders = 2 * n_cells if n_founders is None else n_founders
+    bound = founders * np.exp(min(max(float(rates.max()), 0.0) * duration, 100.0))
     if bound > _MAX_CELLS:
         msg = (
             f"The population may reach {bound:.1e} cells; expected at most {_MAX_CELLS:.0e}. Make "

@@ -149,7 +149,7 @@ def test_settings_for_other_times_are_those_of_the_same_noise(rng):
 
 def test_errors_over_replicates_are_those_of_a_mean_of_replicates(rng):
     shares = [0.25, 0.5, 0.75, 1.0]
-    adata = make_cells(rng, {f"a{k}": ("all", s) for k, s in enumerate(shares)}, n=12)
+    adata = make_cells(rng, {f"a{k}": ("all", s) for k, s in enumerate(shares)}, n=24)
     run(adata, condition_key=None, replicate_key="animal", n_bootstrap=25)
     error = adata.obsm["fate_probabilities_se"].loc[adata.obs["time"] == 0, "left"]
     # where all cells start alike a fate is the mean over replicates of their shares
@@ -159,7 +159,7 @@ def test_errors_over_replicates_are_those_of_a_mean_of_replicates(rng):
     run(adata, condition_key=None, n_bootstrap=10)
     cells = adata.obsm["fate_probabilities_se"].loc[adata.obs["time"] == 0, "left"]
     # replicates that differ tell less than as many independent cells
-    assert cells.mean() < 0.7 * error.mean()
+    assert cells.mean() < 0.8 * error.mean()
 
 
 def test_errors_within_conditions_draw_their_own_replicates(rng):
