@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from scruot.transport import Chain
+from scruot.transport.chain import arriving, rows_of
 
 __all__ = ["Absorbed", "absorb", "shares"]
 
@@ -94,9 +94,9 @@ def absorb(
     value = np.column_stack([last, np.clip(1.0 - last.sum(1), 0.0, None)])
     found = [value]
     for k in range(len(chain.plans) - 1, -1, -1):
-        plan = csr_array(chain.plans[k], dtype=np.float64)
+        plan = rows_of(chain.plans[k])
         mass = np.asarray(masses[k], dtype=np.float64)
-        received = mass if k == 0 else np.asarray(chain.plans[k - 1].sum(axis=0)).ravel()
+        received = mass if k == 0 else arriving(chain.plans[k - 1])
         received = np.where(received > 0, received, mass)
         onward = plan @ value
         onward = np.divide(

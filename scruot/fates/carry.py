@@ -35,7 +35,6 @@ def flow_plan(
     states: Sequence[NDArray[np.integer]] | None = None,
     settings: AutoSettings | None = None,
     iterations: int = ITERATIONS,
-    kept_mass: float = 0.999,
     random_state: int = 0,
     each: Wrapper | None = None,
 ) -> FatePlan:
@@ -62,7 +61,7 @@ def flow_plan(
         A fitted model; of a stochastic one the velocity is followed.
     xs, weights, times, states, settings
         Snapshots, as in :func:`scruot.fates.automatic_plan`.
-    iterations, kept_mass, random_state, each
+    iterations, random_state, each
         As there.
 
     Returns
@@ -83,7 +82,6 @@ def flow_plan(
         rates=rates,
         moved=moved,
         iterations=iterations,
-        kept_mass=kept_mass,
         random_state=random_state,
         each=each,
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scruot.fates.growth import GrowthProblem, Wrapper
 from scruot.fates.metric import fate_settings
-from scruot.transport import AutoSettings, Chain, Coupling, Penalty, couple
+from scruot.transport import AutoSettings, Chain, EntropicPlan, Penalty, entropic_plan
 
 __all__ = ["ITERATIONS", "FatePlan", "automatic_plan"]
 
@@ -26,8 +26,8 @@ class FatePlan:
 
     Attributes
     ----------
-    couplings
-        One per interval; masses are those at its end.
+    plans
+        One per interval, held by its potentials; masses are those at its end.
     settings
         Metric, noise and softness.
     rates
@@ -35,14 +35,14 @@ class FatePlan:
         it: smooth over states.
     """
 
-    couplings: list[Coupling]
+    plans: list[EntropicPlan]
     settings: AutoSettings
     rates: list[Array]
 
     @property
     def chain(self) -> Chain:
         """The plans as one Markov chain."""
-        return Chain([coupling.to_scipy() for coupling in self.couplings])
+        return Chain(self.plans)
 
 
 def automatic_plan(
@@ -55,7 +55,6 @@ def automatic_plan(
     rates: Sequence[Array] | None = None,
     moved: Sequence[Tensor] | None = None,
     iterations: int = ITERATIONS,
-    kept_mass: float = 0.999,
     random_state: int = 0,
     each: Wrapper | None = None,
 ) -> FatePlan:
@@ -91,10 +90,8 @@ def automatic_plan(
         are coupled, without a shift.
     iterations
         How often all intervals are solved.
-    kept_mass
-        Share of the mass of a row or column that stored entries hold.
     random_state
-        Seed of the sample of large data that tells growth, and of the clusters of large problems.
+        Seed of the sample of large data that tells growth.
     each
         Wrapper of the loop over iterations, e.g. a progress bar.
 
@@ -108,15 +105,15 @@ def automatic_plan(
     >>> rng = torch.Generator().manual_seed(0)
     >>> xs = [torch.randn(60, 3, generator=rng) * (1 + k) for k in range(3)]
     >>> plan = automatic_plan(xs, [torch.ones(60)] * 3, [0.0, 1.0, 2.0])
-    >>> [coupling.shape for coupling in plan.couplings]
+    >>> [step.shape for step in plan.plans]
     [(60, 60), (60, 60)]
     """
     found = fate_settings(xs, weights, times, states) if settings is None else settings
     problem = GrowthProblem.of(xs, weights, times, found, moved=moved)
     expected = [np.zeros(len(x)) for x in xs[:-1]] if rates is None else list(rates)
     expected = problem.learned(expected, iterations - 1, random_state, each)
-    couplings = [
-        couple(
+    plans = [
+        entropic_plan(
             start,
             there,
             source,
@@ -124,9 +121,7 @@ def automatic_plan(
             source=Penalty("kl", found.tau[k]),
             target=Penalty("exact"),
             reg=found.reg[k],
-            kept_mass=kept_mass,
-            random_state=random_state,
         )
         for k, (start, there, source, target) in enumerate(problem.intervals(expected))
     ]
-    return FatePlan(couplings, found, problem.met(expected))
+    return FatePlan(plans, found, problem.met(expected))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from scruot.transport import Chain
+from scruot.transport.chain import leaving as leaving_mass
+from scruot.transport.chain import rows_of
 
 __all__ = ["GroupFlow", "group_flow"]
 
@@ -73,7 +74,7 @@ def group_flow(
     arriving, foreign = np.zeros(n_groups), np.zeros(n_groups)
     moved, weighed = np.zeros(n_groups), np.zeros(n_groups)
     for k, plan in enumerate(chain.plans):
-        matrix = csr_array(plan, dtype=np.float64)
+        matrix = rows_of(plan)
         before, after = one_hot(codes[k], n_groups), one_hot(codes[k + 1], n_groups)
         flow = before.T @ (matrix @ after)
         # only what is labelled at both ends tells
@@ -81,7 +82,7 @@ def group_flow(
         staying += np.diag(flow)
         arriving += flow.sum(0)
         foreign += flow.sum(0) - np.diag(flow)
-        rows = np.asarray(matrix.sum(axis=1)).ravel()
+        rows = leaving_mass(matrix)
         ahead = np.divide(matrix @ xs[k + 1], rows[:, None], where=rows[:, None] > 0, out=xs[k] * 1)
         step = np.linalg.norm(ahead - xs[k], axis=1) / (times[k + 1] - times[k])
         moved += before.T @ (rows * step)

@@ -48,6 +48,8 @@ def transport_record(
         Times of ordered labels without numbers.
     """
     labels = {} if ranks is None else {"time_labels": json.dumps(dict(ranks))}
+    source = {str(k): m for k, m in enumerate(transport.source)}
+    source_part = {"source": source} if source else {}
     return {
         "method": method,
         "params": {k: plain(v) for k, v in params.items()},
@@ -58,6 +60,7 @@ def transport_record(
         "mass": {str(k): m for k, m in enumerate(transport.mass)},
         "couplings": {str(k): p for k, p in enumerate(transport.couplings)},
         "quality": transport.quality,
+        **source_part,
         **labels,
     }
 
@@ -93,7 +96,14 @@ def read_transport(adata: AnnData, key: str | None = None) -> Transport:
     cells = _ordered(record["cells"], len(times))
     mass = _ordered(record["mass"], len(times))
     couplings = _ordered(record["couplings"], len(times) - 1)
-    if cells is None or mass is None or couplings is None or not _fit(cells, mass, couplings):
+    source = _ordered(record["source"], len(times) - 1) if "source" in record else []
+    if (
+        cells is None
+        or mass is None
+        or couplings is None
+        or source is None
+        or not _fit(cells, mass, couplings, source)
+    ):
         msg = f"uns[{name!r}] is damaged: its parts differ in size; run scruot.tl.transport again."
         raise ValueError(msg)
     transport = Transport(
@@ -104,6 +114,7 @@ def read_transport(adata: AnnData, key: str | None = None) -> Transport:
         quality=record["quality"],
         method=str(record["method"]),
         labels=_labels(adata, record["params"], times, cells),
+        source=tuple(np.asarray(m, dtype=np.float64) for m in source),
     )
     if not any(c.isin(adata.obs_names).any() for c in transport.cells):
         msg = (
@@ -190,8 +201,12 @@ def _ordered(parts: Any, n: int) -> list[Any] | None:
     return [parts[str(k)] for k in range(n)]
 
 
-def _fit(cells: list[Any], mass: list[NDArray[Any]], couplings: list[Any]) -> bool:
+def _fit(
+    cells: list[Any], mass: list[NDArray[Any]], couplings: list[Any], source: list[NDArray[Any]]
+) -> bool:
     sizes = [len(c) for c in cells]
     shapes = list(pairwise(sizes))
     matrices = all(issparse(p) for p in couplings)
-    return matrices and [len(m) for m in mass] == sizes and [p.shape for p in couplings] == shapes
+    begins = [len(m) for m in source] in ([], sizes[:-1])
+    masses = begins and [len(m) for m in mass] == sizes
+    return matrices and masses and [p.shape for p in couplings] == shapes

@@ -39,6 +39,9 @@ class Transport:
         One row per interval: see :func:`scruot.tl.transport`.
     method
         How the couplings were found.
+    source
+        Mass of each cell at the start of each interval, where batches share it otherwise than
+        ``mass`` says; empty without batches.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class Transport:
     quality: pd.DataFrame
     method: str
     labels: Mapping[str, float] = field(default_factory=dict)
+    source: tuple[NDArray[np.float64], ...] = ()
 
     def index(self, time: float | str) -> int:
         """Return the position of a time, given as a number or by its label.
@@ -179,11 +183,13 @@ class Transport:
     def growth(self, interval: int) -> pd.Series:
         """Return growth per unit of time over an interval, ``log(row mass / mass) / duration``.
 
-        A cell without descendants has minus infinity.
+        A cell without descendants has minus infinity, one that was not coupled NaN.
         """
         leaving = np.asarray(self.couplings[interval].sum(axis=1)).ravel()
-        with np.errstate(divide="ignore"):
-            ratio = np.log(leaving / self.mass[interval])
+        own = self.source[interval] if self.source else self.mass[interval]
+        # cells of a batch that is not at the other end have neither mass nor descendants
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log(leaving / own)
         duration = self.times[interval + 1] - self.times[interval]
         return pd.Series(ratio / duration, index=self.cells[interval])
 

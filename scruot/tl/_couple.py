@@ -20,6 +20,7 @@ from scruot.tl._transport_auto import Settings, described_settings, resolve
 from scruot.tl._transport_figures import figures
 from scruot.tl._transport_params import TransportParams
 from scruot.transport import Coupling, auto_delta, couple, wfr_coupling
+from scruot.transport.batches import couple_each, share_masses
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,15 @@ class Couplings:
         One row of figures per interval.
     resolved
         What was used for parameters that may be ``"auto"``.
+    sources
+        Masses at the start of each interval where batches share them, before any prior; empty
+        without batches, where they are those of the cells.
     """
 
     matrices: list[csr_matrix]
     quality: list[dict[str, Any]]
     resolved: Mapping[str, Any]
+    sources: tuple[NDArray[np.float64], ...] = ()
 
 
 def couple_snapshots(
@@ -74,15 +79,17 @@ def couple_snapshots(
     if params.method == "fate":
         return _for_fates(snapshots, params, states, random_state, progress=progress)
     setup = prepare(snapshots, params)
-    matrices, quality = [], []
+    matrices, quality, sources = [], [], []
     for k in tqdm(range(len(snapshots.times) - 1), disable=not progress, desc="transport"):
-        plan = _solve(snapshots, params, setup, k, rates, random_state)
+        solved = _solve(snapshots, params, setup, k, rates, random_state)
+        plan = solved.plan
         moved = descendant_mass(plan) if params.method == "wfr" else plan.mass
         matrices.append(sparse(plan, moved))
         spans = snapshots.times[k], snapshots.times[k + 1]
-        masses = snapshots.weights[k], snapshots.weights[k + 1]
-        quality.append(figures(plan, matrices[-1], spans=spans, masses=masses))
-    return Couplings(matrices, quality, setup.described())
+        quality.append(figures(plan, matrices[-1], spans=spans, masses=solved.masses))
+        if snapshots.batch:
+            sources.append(solved.masses[0].double().cpu().numpy())
+    return Couplings(matrices, quality, setup.described(), tuple(sources))
 
 
 def _for_fates(
@@ -100,12 +107,12 @@ def _for_fates(
         snapshots.times,
         states=states,
         iterations=params.iterations,
-        kept_mass=params.kept_mass,
         random_state=random_state,
         each=lambda steps: tqdm(steps, disable=not progress, desc="transport"),
     )
     matrices, quality = [], []
-    for k, plan in enumerate(found.couplings):
+    for k, held in enumerate(found.plans):
+        plan = held.coupling(kept_mass=params.kept_mass)
         matrices.append(sparse(plan, plan.mass))
         spans = snapshots.times[k], snapshots.times[k + 1]
         masses = snapshots.weights[k], snapshots.weights[k + 1]
@@ -115,9 +122,20 @@ def _for_fates(
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """The plan of one interval, with the length scale of WFR (NaN for other methods)."""
+    """The plan of one interval.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    masses
+        Masses of the cells at both ends before any prior: theirs, or what batches share.
+    delta
+        Length scale of WFR; NaN for other methods.
+    """
 
     plan: Coupling
+    masses: tuple[Tensor, Tensor]
     delta: float
 
 
@@ -136,12 +154,13 @@ def couple_interval(
             snapshots.weights,
             snapshots.times,
             iterations=params.iterations,
-            kept_mass=params.kept_mass,
             random_state=random_state,
         )
-        return Solved(plan.couplings[interval], np.nan)
+        ends = snapshots.weights[interval], snapshots.weights[interval + 1]
+        coupling = plan.plans[interval].coupling(kept_mass=params.kept_mass)
+        return Solved(coupling, ends, np.nan)
     setup = prepare(snapshots, params)
-    return Solved(_solve(snapshots, params, setup, interval, rates, random_state), setup.delta)
+    return _solve(snapshots, params, setup, interval, rates, random_state)
 
 
 def _solve(
@@ -151,24 +170,48 @@ def _solve(
     interval: int,
     rates: Sequence[NDArray[np.float64]] | None,
     random_state: int,
-) -> Coupling:
+) -> Solved:
     ends = snapshots.x[interval], snapshots.x[interval + 1]
     masses = snapshots.weights[interval], snapshots.weights[interval + 1]
-    if setup.settings is None:
-        plan = wfr_coupling(
-            *ends, *masses, setup.delta, method=params.solver, random_state=random_state
-        )
-        if not len(plan.mass):
-            msg = (
-                f"Nothing moves in interval {interval}: with delta = {setup.delta:.4g} no cell has "
-                "a partner within pi * delta. Raise delta."
-            )
-            raise ValueError(msg)
-        return plan
+    batches = snapshots.batch[interval : interval + 2]
+    if batches:
+        masses = share_masses(*masses, batch0=batches[0], batch1=batches[1])
+
+    def solve(x0: Tensor, x1: Tensor, a: Tensor, b: Tensor) -> Coupling:
+        if setup.settings is None:
+            return _travelling(x0, x1, a, b, params, setup.delta, interval, random_state)
+        return _penalised((x0, x1), a, b, params, setup.settings, interval, random_state)
+
     prior = masses[0]
     if rates is not None:
         prior = prior * grown(rates[interval], snapshots.durations[interval]).to(prior)
-    return _penalised(ends, prior, masses[1], params, setup.settings, interval, random_state)
+    if batches:
+        plan = couple_each(
+            *ends, prior, masses[1], batch0=batches[0], batch1=batches[1], solve=solve
+        )
+    else:
+        plan = solve(*ends, prior, masses[1])
+    return Solved(plan, masses, setup.delta)
+
+
+def _travelling(
+    x0: Tensor,
+    x1: Tensor,
+    a: Tensor,
+    b: Tensor,
+    params: TransportParams,
+    delta: float,
+    interval: int,
+    random_state: int,
+) -> Coupling:
+    plan = wfr_coupling(x0, x1, a, b, delta, method=params.solver, random_state=random_state)
+    if not len(plan.mass):
+        msg = (
+            f"Nothing moves in interval {interval}: with delta = {delta:.4g} no cell has a partner "
+            "within pi * delta. Raise delta."
+        )
+        raise ValueError(msg)
+    return plan
 
 
 @dataclass(frozen=True)

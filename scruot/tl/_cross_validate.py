@@ -30,6 +30,7 @@ def cross_validate(
     use_rep: str | None = None,
     n_dims: int | None = None,
     mass: Mass = "counts",
+    batch_key: str | None = None,
     n_seeds: int = 1,
     n_cells: int = 2000,
     random_state: int = 0,
@@ -68,6 +69,10 @@ def cross_validate(
         ``uns["dynamics"]``, without one ``"time"``, ``"X_pca"`` and all columns.
     mass
         As in :func:`scruot.tl.fit_dynamics`.
+    batch_key
+        As there; only for methods that learn from couplings, and for ``"transport"`` but not its
+        method ``"fate"``. Predictions are compared with all cells of the time left out, and the
+        nulls know no batches.
     n_seeds
         Fits per method, parameters and time, with seeds ``random_state``, ``random_state + 1``,
         ...
@@ -150,6 +155,7 @@ def cross_validate(
     source = {
         **how_to_read(adata, time_key=time_key, use_rep=use_rep, n_dims=n_dims),
         "mass": mass,
+        "batch_key": batch_key,
     }
     everything = read_cells(adata, **source)
     left_out = read_left_out(times, np.unique(everything.time), everything.labels)

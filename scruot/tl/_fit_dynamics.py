@@ -30,6 +30,7 @@ from scruot.solvers.params import make_params
 from scruot.solvers.problem import Solver
 from scruot.solvers.resample import Replicates
 from scruot.solvers.run import fit_snapshots
+from scruot.tl._checks import require_coupled
 
 logger = logging.getLogger(__name__)
 
@@ -234,13 +235,8 @@ def _check_samples(
     solver: Solver, batch_key: str | None, replicate_key: str | None, n_models: int
 ) -> None:
     """Refuse batches where nothing is coupled, and replicates where nothing is drawn."""
-    if batch_key is not None and not solver.coupled:
-        able = [name for name in solvers.names() if solvers.get(name).coupled]
-        msg = (
-            f"Found batch_key={batch_key!r} with method {solver.name!r}, which compares whole "
-            f"snapshots and not coupled cells; expected one of {able}."
-        )
-        raise ValueError(msg)
+    if batch_key is not None:
+        require_coupled(solver, f"batch_key={batch_key!r}")
     if replicate_key is not None and n_models < 2:
         msg = (
             f"Found replicate_key={replicate_key!r} with n_models={n_models}; expected an ensemble "

@@ -21,6 +21,7 @@ from scruot.io.time import as_time
 from scruot.solvers.params import make_params
 from scruot.solvers.problem import Solver
 from scruot.solvers.run import fit_snapshots
+from scruot.tl._checks import require_coupled
 from scruot.tl._clouds import Cloud, at_random, halves, nulls, score
 from scruot.tl._interpolate import read_transport_candidate
 
@@ -62,7 +63,15 @@ class FitCandidate:
         return self.solver.name
 
     def require(self, cells: Cells, times: Sequence[float]) -> None:
-        """Predict any time after the first."""
+        """Refuse batches where nothing is coupled; predict any time after the first.
+
+        Raises
+        ------
+        ValueError
+            For such batches.
+        """
+        if cells.batch is not None:
+            require_coupled(self.solver, "batch_key")
 
     def predict(self, cells: Cells, time: float, *, seed: int, device: torch.device) -> Cloud:
         """Fit, and simulate all cells of the first time."""

@@ -15,9 +15,10 @@ from scruot._keys import TRANSPORT
 from scruot.io.read import Cells
 from scruot.tl._clouds import Cloud
 from scruot.tl._couple import couple_interval
-from scruot.tl._transport_params import TransportParams, make_params
+from scruot.tl._transport_params import TransportParams, check_batches, make_params
 from scruot.tl._transport_prior import rates_by_time, read_rate_column, require_finite_rates
-from scruot.transport import interpolate, wfr_interpolation
+from scruot.transport import interpolate
+from scruot.transport.interpolation import interpolate_wfr
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +31,14 @@ class TransportCandidate:
     name: str = TRANSPORT
 
     def require(self, cells: Cells, times: Sequence[float]) -> None:
-        """Refuse times without a later one, and rates that are missing.
+        """Refuse times without a later one, rates that are missing, and batches with ``"fate"``.
 
         Raises
         ------
         ValueError
-            For such times and rates.
+            For such times, rates and batches.
         """
+        check_batches(self.params.method, None if cells.batch is None else "batch_key")
         if max(times) >= cells.time[cells.fitted].max():
             msg = (
                 f"Cannot predict time {max(times):g} with method 'transport': couplings need a "
@@ -52,14 +54,13 @@ class TransportCandidate:
         k = max(j for j, t in enumerate(snapshots.times) if t < time)
         rates = None if self.rates is None else rates_by_time(self.rates, cells)
         ends = snapshots.x[k], snapshots.x[k + 1]
-        masses = snapshots.weights[k], snapshots.weights[k + 1]
         share = (time - snapshots.times[k]) / snapshots.durations[k]
         solved = couple_interval(snapshots, self.params, k, rates=rates, random_state=seed)
         if self.params.method == "wfr":
-            x, mass = wfr_interpolation(*ends, *masses, solved.delta, share=share)
+            x, mass = interpolate_wfr(solved.plan, *ends, solved.delta, share=share)
         else:
             # from what the cells weigh, not from what they were expected to become
-            x, mass = interpolate(replace(solved.plan, a=masses[0]), *ends, share=share)
+            x, mass = interpolate(replace(solved.plan, a=solved.masses[0]), *ends, share=share)
         weights = mass.double().cpu().numpy()
         population = float(weights.sum() / float(snapshots.weights[0].sum()))
         return Cloud(x.cpu().numpy(), weights, population)

@@ -20,7 +20,7 @@ from scruot.io.transport import Transport
 from scruot.tl._couple import Couplings, couple_snapshots
 from scruot.tl._groups import last_states
 from scruot.tl._reading import how_to_read
-from scruot.tl._transport_params import TransportParams, make_params
+from scruot.tl._transport_params import TransportParams, check_batches, make_params
 from scruot.tl._transport_prior import read_rates
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def transport(
     solver: str = "auto",
     kept_mass: float = 0.999,
     groupby: str | None = None,
+    batch_key: str | None = None,
     key_added: str | None = None,
     device: str = "auto",
     random_state: int = 0,
@@ -118,6 +119,11 @@ def transport(
         With ``"fate"``: column of groups, of which those present at the last time are taken for
         terminal states; what varies within them is noise. Without it the narrowest snapshot is
         taken for one state.
+    batch_key
+        Column of ``obs`` with batches: cells are coupled within their batch alone, as in
+        :func:`scruot.tl.fit_dynamics`. Each batch is taken to grow as the whole does: in every
+        interval it has the mean of its shares of the two populations, and growth is counted from
+        these masses. Not with ``"fate"``.
     key_added
         Prefix of all slots, so that several transports live side by side; ``"transport"`` by
         default.
@@ -138,7 +144,8 @@ def transport(
         ``"times"`` (K + 1,), ``"cells"`` and ``"mass"`` (names and masses of the cells of each
         time, by its position ``"0"``, ``"1"``, ...), ``"couplings"`` (sparse matrices by the
         position of their start), ``"quality"`` (a DataFrame, below), ``"method"``, ``"params"``,
-        ``"resolved"``, ``"versions"``. :func:`scruot.get.transport` reads it.
+        ``"resolved"``, ``"versions"``, with batches ``"source"`` (masses at the start of each
+        interval as they share them). :func:`scruot.get.transport` reads it.
     ``adata.obs["transport_growth"]`` : float
         Growth of each cell until the next time, per unit of time: the logarithm of its
         descendants' mass over its own mass before any prior, over the duration. Minus infinity for
@@ -205,6 +212,7 @@ def transport(
         "groupby": groupby,
     }
     params = make_params(given)
+    check_batches(method, batch_key)
     random_state = check_seed(random_state)
     names = transport_slots(key_added)
     check_writable(adata, copy=copy)
@@ -212,6 +220,7 @@ def transport(
     source = {
         **how_to_read(adata, time_key=time_key, use_rep=use_rep, n_dims=n_dims),
         "mass": mass,
+        "batch_key": batch_key,
     }
     _check_columns(names, time_key=source["time_key"], mass=mass, growth=growth)
     target = resolve_device(device)
@@ -263,6 +272,7 @@ def _by_name(adata: AnnData, cells: Cells, found: Couplings, method: str) -> Tra
         couplings=tuple(found.matrices),
         quality=pd.DataFrame(found.quality),
         method=method,
+        source=found.sources,
     )
 
 

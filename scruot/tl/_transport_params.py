@@ -30,6 +30,22 @@ USED = {
 ITERATIONS = 3  # with a growth prior, as in Waddington-OT
 
 
+def check_batches(method: str, batch_key: str | None) -> None:
+    """Refuse batches where all intervals are coupled together.
+
+    Raises
+    ------
+    ValueError
+        With ``"fate"``.
+    """
+    if batch_key is not None and method == "fate":
+        msg = (
+            "Found batch_key with method 'fate', whose rule takes whole snapshots; expected "
+            "another method, or no batch_key."
+        )
+        raise ValueError(msg)
+
+
 @dataclass(frozen=True)
 class TransportParams:
     """What :func:`scruot.tl.transport` was asked for; documented there."""

@@ -13,6 +13,7 @@ from scruot.transport.cost import wfr_cost
 from scruot.transport.couple import couple
 from scruot.transport.coupling import Coupling
 from scruot.transport.delta import auto_delta, static_floor
+from scruot.transport.entropic import EntropicPlan, entropic_plan
 from scruot.transport.influence import outlier_influence
 from scruot.transport.interpolation import interpolate, wfr_interpolation
 from scruot.transport.pairs import PairTable, pairs
@@ -24,6 +25,7 @@ __all__ = [
     "AutoSettings",
     "Chain",
     "Coupling",
+    "EntropicPlan",
     "PairTable",
     "Penalty",
     "auto_delta",
@@ -32,6 +34,7 @@ __all__ = [
     "auto_tau",
     "couple",
     "couple_within",
+    "entropic_plan",
     "interpolate",
     "outlier_influence",
     "pairs",

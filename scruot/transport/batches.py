@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scruot.transport.coupling import Coupling
 
-__all__ = ["couple_within"]
+__all__ = ["couple_each", "couple_within", "share_masses"]
 
 Solve = Callable[[Tensor, Tensor, Tensor, Tensor], Coupling]
 
@@ -64,15 +64,55 @@ def couple_within(
     >>> plan.row.tolist(), plan.col.tolist()
     ([0, 1], [0, 1])
     """
+    source, target = share_masses(a, b, batch0=batch0, batch1=batch1)
+    return couple_each(x0, x1, source, target, batch0=batch0, batch1=batch1, solve=solve)
+
+
+def share_masses(a: Tensor, b: Tensor, *, batch0: Tensor, batch1: Tensor) -> tuple[Tensor, Tensor]:
+    """Give every batch the same share of the mass at both ends, the mean of what it has there.
+
+    Parameters
+    ----------
+    a, b, batch0, batch1
+        As in :func:`couple_within`.
+
+    Returns
+    -------
+    Masses of the same sums, zero for cells of batches without mass at one end.
+
+    Raises
+    ------
+    ValueError
+        When no batch has mass at both ends.
+    """
     total_a, total_b = a.sum(), b.sum()
-    shares = _shares(a, b, batch0, batch1)
     source, target = torch.zeros_like(a), torch.zeros_like(b)
-    plans, rows, cols = [], [], []
-    for batch, share in shares.items():
-        i, j = (torch.nonzero(own == batch)[:, 0] for own in (batch0, batch1))
+    for batch, share in _shares(a, b, batch0, batch1).items():
+        i, j = batch0 == batch, batch1 == batch
         source[i] = a[i] * (share * total_a / a[i].sum())
         target[j] = b[j] * (share * total_b / b[j].sum())
-        plan = solve(x0[i], x1[j], source[i], target[j])
+    return source, target
+
+
+def couple_each(
+    x0: Tensor,
+    x1: Tensor,
+    a: Tensor,
+    b: Tensor,
+    *,
+    batch0: Tensor,
+    batch1: Tensor,
+    solve: Solve,
+) -> Coupling:
+    """Couple within batches with masses as they are; those without mass at an end have no part."""
+    plans, rows, cols = [], [], []
+    source, target = torch.zeros_like(a), torch.zeros_like(b)
+    for batch in torch.unique(torch.cat([batch0, batch1])).tolist():
+        i, j = (torch.nonzero(own == batch)[:, 0] for own in (batch0, batch1))
+        if min(float(a[i].sum()), float(b[j].sum())) <= 0:
+            continue
+        plan = solve(x0[i], x1[j], a[i], b[j])
+        source[i], target[j] = plan.a.to(a), plan.b.to(b)
         plans.append(plan)
         rows.append(i[plan.row])
         cols.append(j[plan.col])

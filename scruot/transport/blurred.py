@@ -13,14 +13,19 @@ from scruot.transport.cost import CostBlocks
 from scruot.transport.exact import SparsePlan, sparsify
 from scruot.transport.graph import EdgeGraph
 from scruot.transport.interior_point import fit_exact
+from scruot.transport.newton import newton_potentials
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
 from scruot.transport.penalties import WFR, Sides
 from scruot.transport.rounding import Line, meet_both
-from scruot.transport.sinkhorn import BlockedCost, DenseCost, annealed, typical_cost
+from scruot.transport.sinkhorn import BlockedCost, DenseCost, Potentials, annealed, typical_cost
 
-__all__ = ["cut_to_share", "solve_blurred"]
+__all__ = ["cut", "cut_to_share", "entropic_potentials", "plan_blocks", "solve_blurred"]
 
-_MOST_SWEEPS = 5000
+# sweeps before Newton steps: cheap ones are not hurried, dear ones are
+_MOST_SWEEPS, _LEAST_SWEEPS = 5000, 100
+_DEAR = 1_000_000  # pairs from which a sweep is dear
+_RESIDUAL = 1e-9  # mass that Newton steps leave where it should not be, over all
+_MOST_STEPS = 60  # absorptions of Newton's method
 _MOST_CUTS = 6
 _MET = 1e-6  # relative error of a column of exact mass
 
@@ -40,11 +45,56 @@ def solve_blurred(
     The values are those of the problem without entropy, so that their gap shows what the blur
     costs. Where the cost matrix exceeds the memory limit, every sweep computes it again in blocks.
     """
+    sweeps = _MOST_SWEEPS if a.numel() * b.numel() <= _DEAR else _LEAST_SWEEPS
+    found = entropic_potentials(costs, a, b, eps=eps, sides=sides, sweeps=sweeps, start=start)
+    return cut(costs, a, b, found, eps=eps, kept_mass=kept_mass, sides=sides)
+
+
+def entropic_potentials(
+    costs: CostBlocks,
+    a: Tensor,
+    b: Tensor,
+    *,
+    eps: float,
+    sides: Sides,
+    sweeps: int,
+    start: tuple[Tensor, Tensor] | None = None,
+) -> Potentials:
+    """Solve the entropic problem on all pairs, by sweeps and where these are slow by Newton steps.
+
+    Sweeps settle in some ``1 / g`` rounds for a spectral gap ``g``, which is tiny where clusters
+    exchange little mass; Newton steps do not mind.
+    """
     dense = DenseCost(costs.matrix()) if costs.whole else BlockedCost(costs)
     first = eps if start is not None else typical_cost(next(iter(costs))[1])
-    found = annealed(
-        dense, a, b, first=first, last=eps, most_last=_MOST_SWEEPS, start=start, sides=sides
+    found = annealed(dense, a, b, first=first, last=eps, most_last=sweeps, start=start, sides=sides)
+    if found.converged:
+        return found
+    solved = newton_potentials(
+        dense,
+        a,
+        b,
+        first=eps,
+        last=eps,
+        start=found.psi,
+        tol=_RESIDUAL,
+        most=_MOST_STEPS,
+        sides=sides,
     )
+    return Potentials(solved.phi, solved.psi, solved.residual <= _RESIDUAL)
+
+
+def cut(
+    costs: CostBlocks,
+    a: Tensor,
+    b: Tensor,
+    found: Potentials,
+    *,
+    eps: float,
+    kept_mass: float,
+    sides: Sides,
+) -> SparsePlan:
+    """Cut an entropic plan to its largest entries; values are those without entropy."""
     graph, plan = cut_to_share(costs, a, b, (found.phi, found.psi), eps, kept_mass, sides)
     bounds = sides.bounds(a, b)
     priced = price(costs, bounds.columns(found.psi), k=0, bounds=bounds)
@@ -67,7 +117,7 @@ def cut_to_share(
 ) -> tuple[EdgeGraph, Tensor]:
     """Sparse plan with the marginals of the whole one; keeps more where its pattern cannot."""
     rows, cols, top = torch.zeros_like(a), torch.zeros_like(b), torch.zeros_like(b)
-    for part, block in _masses(costs, a, b, potentials, eps):
+    for part, block in plan_blocks(costs, a, b, potentials, eps):
         rows[part] = block.sum(1)
         cols += block.sum(0)
         torch.maximum(top, block.amax(0), out=top)
@@ -75,7 +125,7 @@ def cut_to_share(
     lost = 1.0 - kept_mass
     for _ in range(_MOST_CUTS):
         listed = []
-        for part, block in _masses(costs, a, b, potentials, eps):
+        for part, block in plan_blocks(costs, a, b, potentials, eps):
             least = 1e-3 * lost * torch.minimum(block.amax(1, keepdim=True), top)
             i, j = torch.nonzero(block > least, as_tuple=True)
             listed.append((i + part.start, j, block[i, j]))
@@ -94,7 +144,7 @@ def cut_to_share(
     return graph, plan
 
 
-def _masses(
+def plan_blocks(
     costs: CostBlocks, a: Tensor, b: Tensor, potentials: tuple[Tensor, Tensor], eps: float
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield the plan in row blocks."""

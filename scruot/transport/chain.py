@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, diags_array, vstack
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "arriving", "leaving", "rows_of"]
 
 Array = NDArray[np.float64]
 Matrix: TypeAlias = Any  # SciPy compressed rows
@@ -40,7 +41,9 @@ class Chain:
     Parameters
     ----------
     plans
-        One sparse array per interval, shapes ``(n_0, n_1)``, ``(n_1, n_2)``, ...; non-negative.
+        One sparse array per interval, shapes ``(n_0, n_1)``, ``(n_1, n_2)``, ...; non-negative. Or
+        linear operators, as of :class:`scruot.transport.EntropicPlan`, through which vectors can be
+        pushed and pulled, but which cannot be composed.
 
     Raises
     ------
@@ -79,11 +82,15 @@ class Chain:
     @cached_property
     def _steps(self) -> list[Matrix]:
         """Plans, each but the first divided by the mass that its rows have received."""
-        steps = [csr_array(self.plans[0], dtype=np.float64)]
+        steps = [rows_of(self.plans[0])]
         for before, plan in zip(self.plans[:-1], self.plans[1:], strict=True):
-            received = np.asarray(before.sum(axis=0)).ravel()
+            received = arriving(before)
             weight = np.divide(1.0, received, out=np.zeros(len(received)), where=received > 0)
-            steps.append(csr_array(diags_array(weight) @ csr_array(plan, dtype=np.float64)))
+            scale = diags_array(weight)
+            if isinstance(plan, LinearOperator):
+                steps.append(aslinearoperator(scale) @ plan)
+            else:
+                steps.append(csr_array(scale @ rows_of(plan)))
         return steps
 
     def _path(self, start: int, stop: int) -> list[Matrix]:
@@ -91,8 +98,7 @@ class Chain:
         if not 0 <= start < stop <= n:
             msg = f"Found start = {start} and stop = {stop}, expected 0 <= start < stop <= {n}."
             raise ValueError(msg)
-        first = csr_array(self.plans[start], dtype=np.float64)
-        return [first, *self._steps[start + 1 : stop]]
+        return [rows_of(self.plans[start]), *self._steps[start + 1 : stop]]
 
     def push(self, weights: ArrayLike, start: int, stop: int) -> Array:
         """Mass at ``stop`` that descends from a set of cells at ``start``.
@@ -160,11 +166,19 @@ class Chain:
         ------
         MemoryError
             If the result is larger than ``max_bytes``.
+        TypeError
+            If a plan is a linear operator.
         """
         if not 0 < kept_mass <= 1:
             msg = f"Found kept_mass = {kept_mass}, expected a share in (0, 1]."
             raise ValueError(msg)
         path = self._path(start, stop)
+        if any(isinstance(plan, LinearOperator) for plan in self.plans[start:stop]):
+            msg = (
+                "Found a plan that is a linear operator, expected sparse arrays; take its "
+                "coupling(), or push and pull vectors."
+            )
+            raise TypeError(msg)
         result = path[0]
         for step in path[1:]:
             result = _product(result, step, kept_mass, max_bytes)
@@ -177,6 +191,25 @@ class Chain:
             msg = f"Found values of shape {found.shape}, expected ({n},) or ({n}, k)."
             raise ValueError(msg)
         return found
+
+
+def rows_of(plan: Any) -> Matrix:
+    """Return a plan as something that multiplies: compressed rows, or the operator it is."""
+    return plan if isinstance(plan, LinearOperator) else csr_array(plan, dtype=np.float64)
+
+
+def arriving(plan: Any) -> Array:
+    """Mass that arrives in each column of a plan."""
+    if isinstance(plan, LinearOperator):
+        return np.asarray(plan.T @ np.ones(plan.shape[0]), dtype=np.float64)
+    return np.asarray(plan.sum(axis=0), dtype=np.float64).ravel()
+
+
+def leaving(plan: Any) -> Array:
+    """Mass that leaves each row of a plan."""
+    if isinstance(plan, LinearOperator):
+        return np.asarray(plan @ np.ones(plan.shape[1]), dtype=np.float64)
+    return np.asarray(plan.sum(axis=1), dtype=np.float64).ravel()
 
 
 def _product(left: Matrix, right: Matrix, kept: float, max_bytes: int) -> Matrix:

@@ -14,7 +14,7 @@ from scruot.transport.cost import CostBlocks
 from scruot.transport.exact import SparsePlan, sparsify
 from scruot.transport.graph import EdgeGraph
 from scruot.transport.interior_point import fit_exact
-from scruot.transport.newton import EdgePotentials, anneal_edges
+from scruot.transport.newton import NewtonPotentials, newton_potentials
 from scruot.transport.objective import centre_potentials, dual_value, primal_value
 from scruot.transport.penalties import WFR, Sides
 from scruot.transport.rounding import Line, meet_both, staircase
@@ -118,9 +118,9 @@ class _State:
 
     def solve(
         self, edges: EdgeCost, first: float, last: float, psi: Tensor | None
-    ) -> EdgePotentials:
+    ) -> NewtonPotentials:
         """Solve the entropic problem on the candidates."""
-        return anneal_edges(
+        return newton_potentials(
             edges,
             self.a,
             self.b,
@@ -132,7 +132,7 @@ class _State:
             sides=self.sides,
         )
 
-    def bounds(self, edges: EdgeCost, solved: EdgePotentials) -> _Bounds:
+    def bounds(self, edges: EdgeCost, solved: NewtonPotentials) -> _Bounds:
         """Values on the candidates; each row has a candidate whose reduced cost is zero."""
         graph, cost, a, b = edges.graph, edges.cost, self.a, self.b
         plan = edges.plan(a, b, solved.phi, solved.psi, solved.eps)
@@ -329,7 +329,7 @@ def _better(best: _Bounds | None, latest: _Bounds) -> _Bounds:
 def _cut(
     state: _State,
     edges: EdgeCost,
-    solved: EdgePotentials,
+    solved: NewtonPotentials,
     best: _Bounds,
     *,
     sharp: bool,

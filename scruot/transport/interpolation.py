@@ -10,7 +10,7 @@ from scruot.transport.coupling import Coupling
 from scruot.transport.pairs import PairTable, pairs
 from scruot.transport.solve import wfr_coupling
 
-__all__ = ["interpolate", "wfr_interpolation"]
+__all__ = ["interpolate", "interpolate_wfr", "wfr_interpolation"]
 
 
 def wfr_interpolation(
@@ -49,7 +49,14 @@ def wfr_interpolation(
     >>> round(float(mass.sum()), 6)
     2.25
     """
-    table = pairs(wfr_coupling(x0, x1, a, b, delta))
+    return interpolate_wfr(wfr_coupling(x0, x1, a, b, delta), x0, x1, delta, share=share)
+
+
+def interpolate_wfr(
+    coupling: Coupling, x0: Tensor, x1: Tensor, delta: float, *, share: float
+) -> tuple[Tensor, Tensor]:
+    """Weighted cells part of the way along a WFR coupling, as :func:`wfr_interpolation`."""
+    table = pairs(coupling)
     start, end = _ends(table, x0, x1)
     s = torch.full((len(table),), share, dtype=x0.dtype, device=x0.device)
     path = travelling_dirac(s, start, end, table.m0.to(s.dtype), table.m1.to(s.dtype), delta)

@@ -1,4 +1,4 @@
-"""Entropic transport on the edges of a graph, by Sinkhorn sweeps and truncated Newton steps.
+"""Entropic transport by Sinkhorn sweeps and truncated Newton steps, on a graph or on all pairs.
 
 The dual of the entropic problem is smooth and concave. A sweep maximises it over one side and then
 over the other; where mass has to shift along many edges, as in large or overlapping clouds at small
@@ -28,9 +28,9 @@ from torch import Tensor
 from scruot.transport.graph import Product
 from scruot.transport.objective import centre_potentials, dual_value
 from scruot.transport.penalties import WFR, Sides
-from scruot.transport.sinkhorn import EdgeCost
+from scruot.transport.sinkhorn import EntropicCost
 
-__all__ = ["EdgePotentials", "anneal_edges"]
+__all__ = ["NewtonPotentials", "newton_potentials"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ _ROUGH = 1e-2  # residual at all but the last eps
 
 
 @dataclass(frozen=True, eq=False)
-class EdgePotentials:
+class NewtonPotentials:
     """Potentials at one eps.
 
     Attributes
@@ -68,8 +68,8 @@ class EdgePotentials:
     residual: float
 
 
-def anneal_edges(
-    edges: EdgeCost,
+def newton_potentials(
+    costs: EntropicCost,
     a: Tensor,
     b: Tensor,
     *,
@@ -79,13 +79,13 @@ def anneal_edges(
     tol: float,
     most: int = 20,
     sides: Sides = WFR,
-) -> EdgePotentials:
-    """Solve the entropic problem on a graph while eps falls by four from ``first`` to ``last``.
+) -> NewtonPotentials:
+    """Solve the entropic problem while eps falls by four from ``first`` to ``last``.
 
     Parameters
     ----------
-    edges
-        Finite costs on a graph in which every row and every column has an edge.
+    costs
+        Costs; every row and every column has a finite one.
     a, b
         Positive masses.
     first, last
@@ -107,7 +107,7 @@ def anneal_edges(
     eps, before = max(first, last), None
     while True:
         enough = tol if eps <= last else max(tol, _ROUGH)
-        found = _solve_at(_Problem(edges, a, b, sides, eps), psi, enough, most)
+        found = _solve_at(_Problem(costs, a, b, sides, eps), psi, enough, most)
         if eps <= last:
             return found
         psi, following = found.psi, max(eps / _FACTOR, last)
@@ -119,9 +119,9 @@ def anneal_edges(
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """The entropic problem on a graph at one eps."""
+    """The entropic problem at one eps."""
 
-    edges: EdgeCost
+    costs: EntropicCost
     a: Tensor
     b: Tensor
     sides: Sides
@@ -148,8 +148,8 @@ class _Kernel:
 
     @classmethod
     def absorb(cls, problem: _Problem, phi: Tensor, psi: Tensor) -> _Kernel:
-        plan = problem.edges.plan(problem.a, problem.b, phi, psi, problem.eps)
-        return cls(problem, *problem.edges.graph.products(plan), phi, psi)
+        products = problem.costs.plan_products(problem.a, problem.b, phi, psi, problem.eps)
+        return cls(problem, *products, phi, psi)
 
     def left(self, phi: Tensor) -> Tensor:
         return ((phi - self.phi0) / self.problem.eps).clamp(-_CAP, _CAP).exp()
@@ -168,11 +168,11 @@ class _Kernel:
         return self.problem.cols((mass / self.problem.b).log_() - self.psi0 / self.problem.eps)
 
 
-def _solve_at(problem: _Problem, psi: Tensor, tol: float, most: int) -> EdgePotentials:
+def _solve_at(problem: _Problem, psi: Tensor, tol: float, most: int) -> NewtonPotentials:
     """Solve at one eps, from column potentials."""
-    edges, a, b, eps = problem.edges, problem.a, problem.b, problem.eps
-    phi = problem.rows(edges.soft_rows(psi / eps + b.log(), eps))
-    psi = problem.cols(edges.soft_cols(phi / eps + a.log(), eps))
+    costs, a, b, eps = problem.costs, problem.a, problem.b, problem.eps
+    phi = problem.rows(costs.soft_rows(psi / eps + b.log(), eps))
+    psi = problem.cols(costs.soft_cols(phi / eps + a.log(), eps))
     residual = math.inf
     for number in range(most):
         kernel = _Kernel.absorb(problem, phi, psi)
@@ -185,7 +185,7 @@ def _solve_at(problem: _Problem, psi: Tensor, tol: float, most: int) -> EdgePote
             local = _Expansion.at(kernel, phi, psi)
             residual = local.residual
             if residual <= tol:
-                return EdgePotentials(phi, psi, eps, residual)
+                return NewtonPotentials(phi, psi, eps, residual)
             moved = local.step(kernel, phi, psi)
             if moved is None:
                 break
@@ -193,7 +193,7 @@ def _solve_at(problem: _Problem, psi: Tensor, tol: float, most: int) -> EdgePote
             if change > _ABSORB * eps:
                 break
         _LOG.debug("eps %.2e, absorption %d: residual %.2e", eps, number, residual)
-    return EdgePotentials(phi, psi, eps, residual)
+    return NewtonPotentials(phi, psi, eps, residual)
 
 
 @dataclass(frozen=True, eq=False)

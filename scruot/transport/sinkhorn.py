@@ -49,9 +49,25 @@ class EntropicCost(Protocol):
     def kernel(self, phi: Tensor, psi: Tensor, eps: float) -> tuple[Product, Product]:
         """Return ``v -> K v`` and ``u -> K' u`` for ``K = exp((phi + psi - c) / eps)``."""
 
+    def plan_products(
+        self, a: Tensor, b: Tensor, phi: Tensor, psi: Tensor, eps: float
+    ) -> tuple[Product, Product]:
+        """Return the products with the plan ``a b exp((phi + psi - c) / eps)``."""
+
+
+class _Pairs:
+    """Products with the plan of a cost that regards all pairs."""
+
+    def plan_products(
+        self: EntropicCost, a: Tensor, b: Tensor, phi: Tensor, psi: Tensor, eps: float
+    ) -> tuple[Product, Product]:
+        """Return the products with the plan ``a b exp((phi + psi - c) / eps)``."""
+        rows, cols = self.kernel(phi, psi, eps)
+        return (lambda v: a * rows(b * v)), (lambda u: b * cols(a * u))
+
 
 @dataclass(frozen=True, eq=False)
-class DenseCost:
+class DenseCost(_Pairs):
     """A cost matrix held as a whole."""
 
     cost: Tensor
@@ -71,7 +87,7 @@ class DenseCost:
 
 
 @dataclass(frozen=True, eq=False)
-class BlockedCost:
+class BlockedCost(_Pairs):
     """A cost matrix that is computed again, block by block of rows, at every pass."""
 
     costs: CostBlocks
@@ -130,6 +146,12 @@ class EdgeCost:
         """Return the products with the kernel and its transpose."""
         exponent = self.graph.of_rows(phi).add_(psi[self.graph.col]).sub_(self.cost)
         return self.graph.products(exponent.div_(eps).exp_())
+
+    def plan_products(
+        self, a: Tensor, b: Tensor, phi: Tensor, psi: Tensor, eps: float
+    ) -> tuple[Product, Product]:
+        """Return the products with the plan."""
+        return self.graph.products(self.plan(a, b, phi, psi, eps))
 
     def plan(self, a: Tensor, b: Tensor, phi: Tensor, psi: Tensor, eps: float) -> Tensor:
         """Return ``a b exp((phi + psi - c) / eps)`` on the edges."""

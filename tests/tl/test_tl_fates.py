@@ -261,11 +261,12 @@ def test_groups_that_are_missing_at_the_last_time(cells):
 def test_the_rule_is_also_a_method_of_transport(cells):
     alone = run(cells).copy()
     mass = dict(zip(range(5), cells.uns["truth"]["population"]["size"], strict=True))
-    scruot.tl.transport(
-        cells, "fate", groupby="cell_type", mass=mass, progress=False, key_added="rule", **ARGS
-    )
-    scruot.tl.fate_probabilities(cells, "cell_type", source="transport", key="rule")
-    np.testing.assert_allclose(cells.obsm["fate_probabilities"], alone, atol=1e-9)
+    options = {"groupby": "cell_type", "mass": mass, "progress": False, "key_added": "rule", **ARGS}
+    # all entries say what the potentials say; without small ones there is a little less noise
+    for kept, close in ((1.0, 1e-6), (0.999, 0.01)):
+        scruot.tl.transport(cells, "fate", kept_mass=kept, **options)
+        scruot.tl.fate_probabilities(cells, "cell_type", source="transport", key="rule")
+        np.testing.assert_allclose(cells.obsm["fate_probabilities"], alone, atol=close)
     early = cells.obs["time"] < 4
     growth, true = cells.obs.loc[early, ["rule_transport_growth", "growth_true"]].to_numpy().T
     # one constant for all cells would be off by the standard deviation

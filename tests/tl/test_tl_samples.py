@@ -69,6 +69,96 @@ def test_every_method_of_couplings_takes_batches(batches, method, tmp_path):
     assert scruot.get.dynamics(read).dim == 2
 
 
+WAYS = [("unbalanced", {}), ("balanced", {}), ("partial", {"moved": 0.9}), ("wfr", {"delta": 1.5})]
+
+
+@pytest.mark.parametrize(("method", "options"), WAYS)
+def test_transport_stays_within_batches(batches, method, options):
+    scruot.tl.transport(batches, method, batch_key="batch", progress=False, **options)
+    found = scruot.get.transport(batches)
+    own = batches.obs["batch"]
+    first, last = (own.loc[names].to_numpy() for names in found.cells)
+    plan = found.couplings[0].toarray()
+    assert plan[first[:, None] != last].sum() == 0
+    # each has half of the mass at both ends, whatever was captured
+    half = plan.sum() / 2
+    np.testing.assert_allclose([plan[first == b].sum() for b in CAPTURED], half, rtol=0.02)
+    growth = batches.obs["transport_growth"].to_numpy()[batches.obs["time"] == 0]
+    mean = np.log(plan.sum() / 120)
+    for b in CAPTURED:
+        here = first == b
+        total = np.average(np.exp(growth[here]))
+        np.testing.assert_allclose(total, np.exp(mean), rtol=0.02)
+
+
+def test_transport_with_batches_is_read_again(batches, tmp_path):
+    batches.obs["rate"] = np.where(batches.obsm["X_pca"][:, 1] > 0.6, 0.3, -0.3)
+    options = {"batch_key": "batch", "growth": "rate", "progress": False}
+    scruot.tl.transport(batches, **options)
+    assert batches.uns["transport"]["params"]["batch_key"] == "batch"
+    batches.write_h5ad(tmp_path / "coupled.h5ad")
+    read = scruot.get.transport(anndata.read_h5ad(tmp_path / "coupled.h5ad"))
+    np.testing.assert_allclose(
+        read.growth(0).to_numpy(), batches.obs["transport_growth"][read.cells[0]]
+    )
+    # a prior that tells batches apart cannot: each grows as the whole
+    own = batches.obs["batch"].loc[read.cells[0]].to_numpy()
+    means = [np.exp(read.growth(0).to_numpy()[own == b]).mean() for b in CAPTURED]
+    np.testing.assert_allclose(means, 1.0, rtol=1e-6)
+
+
+def test_one_batch_is_no_batch_for_transport(batches):
+    batches.obs["one"] = "all"
+    options = {"progress": False, "copy": True}
+    first = scruot.tl.transport(batches, **options)
+    second = scruot.tl.transport(batches, batch_key="one", **options)
+    one, two = (scruot.get.transport(a).couplings[0].toarray() for a in (first, second))
+    np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        first.obs["transport_growth"], second.obs["transport_growth"], atol=1e-9
+    )
+
+
+def test_the_rule_for_fates_refuses_batches(batches):
+    before = contents(batches)
+    with pytest.raises(ValueError, match="batch_key with method 'fate', whose rule takes whole"):
+        scruot.tl.transport(batches, "fate", batch_key="batch", progress=False)
+    assert same(contents(batches), before)
+
+
+@pytest.fixture
+def three_times(rng):
+    """Batches apart by more than they move, captured unevenly at the ends, evenly in between."""
+    x, time, batch = [], [], []
+    for k, (name, sizes) in enumerate({"early": (90, 60, 30), "late": (30, 60, 90)}.items()):
+        for t, n in enumerate(sizes):
+            x.append(rng.normal(size=(n, 2)) * 0.2 + [0.5 * t, 3.0 * k])
+            time += [float(t)] * n
+            batch += [name] * n
+    obs = pd.DataFrame({"time": time, "batch": batch}, index=[f"c{i}" for i in range(len(time))])
+    return AnnData(obs=obs, obsm={"X_pca": np.concatenate(x).astype(np.float32)})
+
+
+def test_cross_validation_couples_within_batches(three_times):
+    given = {"transport": [{"method": "balanced", "reg": 0}, {"method": "wfr", "delta": 3.0}]}
+    options = {"methods": "transport", "params": given, "progress": False}
+    errors = {}
+    for key in ("batch", None):
+        table = scruot.tl.cross_validate(three_times, batch_key=key, **options)
+        errors[key] = table.loc[table["method"] == "transport", "w1"].to_numpy()
+    # cells that are sent across lie between the batches at the time left out
+    assert (errors["batch"] < 0.5 * errors[None]).all()
+
+
+def test_cross_validation_refuses_batches_as_fits_do(three_times):
+    options = {"batch_key": "batch", "progress": False}
+    for method, params in (("tigon", {}), ("transport", {"method": "fate"})):
+        with pytest.raises(ValueError, match="Found batch_key with method"):
+            scruot.tl.cross_validate(three_times, method, params={method: params}, **options)
+    table = scruot.tl.cross_validate(three_times, "wfrfm", params={"wfrfm": QUICK}, **options)
+    assert np.isfinite(table["w1"]).all()
+
+
 @pytest.mark.parametrize("method", OTHERS)
 def test_other_methods_refuse_batches(batches, method):
     with pytest.raises(ValueError, match=rf"batch_key='batch' with method '{method}', which"):

@@ -211,6 +211,7 @@ def test_cut_entries_leave_the_marginals(small):
 
 def test_a_solve_that_has_not_settled_says_what_to_change(small, caplog, monkeypatch):
     monkeypatch.setattr(blurred, "_MOST_SWEEPS", 20)
+    monkeypatch.setattr(blurred, "_MOST_STEPS", 1)
     x, y, a, b = small
     with caplog.at_level("WARNING", logger="scruot"):
         plan = couple(x, y, a, b, source=Penalty("kl", 50.0), target=EXACT, reg=0.003)

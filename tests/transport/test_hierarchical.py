@@ -9,7 +9,7 @@ from scruot.transport import Penalty, couple, hierarchical, screening, wfr_coupl
 from scruot.transport.clusters import cluster
 from scruot.transport.cost import CostBlocks, cost_of_squares, squared_distances, tangent_at
 from scruot.transport.graph import EdgeGraph
-from scruot.transport.newton import anneal_edges
+from scruot.transport.newton import newton_potentials
 from scruot.transport.penalties import WFR, Sides
 from scruot.transport.sinkhorn import DenseCost, EdgeCost, annealed
 
@@ -89,7 +89,7 @@ def test_newton_steps_find_the_entropic_potentials(sides):
     cost = squared_distances(x, y)
     graph = EdgeGraph(torch.arange(60).repeat_interleave(80), torch.arange(80).repeat(60), (60, 80))
     edges = EdgeCost(graph, cost.reshape(-1))
-    found = anneal_edges(edges, a, b, first=0.3, last=0.02, tol=1e-9, sides=sides)
+    found = newton_potentials(edges, a, b, first=0.3, last=0.02, tol=1e-9, sides=sides)
     sweeps = annealed(
         DenseCost(cost), a, b, first=0.3, last=0.02, most_last=20000, tol=1e-10, sides=sides
     )
