@@ -20,15 +20,21 @@ __all__ = ["Particles", "denoising_loss", "learn_score"]
 # times and points per time of one step
 _TIMES = 16
 # particles of a time that a point is compared with
-_PARTICLES = 1024
+_PARTICLES = 512
 
 
 class Particles(NamedTuple):
-    """A simulated law: states (T, n, d) and log weights (T, n) at increasing times (T,)."""
+    """A simulated law: a mixture of Gaussians at each of some increasing times (T,).
+
+    Centres ``x`` (T, n, d), log weights (T, n), and the standard deviation ``std`` (T, d) of all
+    at a time. Where centres are states just before a step's noise, and ``std`` is that of this
+    noise, the mixture is the law itself and not a blurred copy of it.
+    """
 
     times: Tensor
     x: Tensor
     log_weights: Tensor
+    std: Tensor
 
 
 def learn_score(
@@ -36,7 +42,6 @@ def learn_score(
     particles: Particles,
     schedule: Schedule,
     *,
-    bandwidth: float,
     batch_size: int,
     generator: torch.Generator,
     checkpoint: Path | None = None,
@@ -54,8 +59,8 @@ def learn_score(
         The law, in the units of the network.
     schedule
         How long and how fast to train.
-    bandwidth, batch_size
-        As in :func:`denoising_loss`.
+    batch_size
+        Points per step, over all times.
     generator
         Source of randomness.
     checkpoint, fingerprint, progress, label
@@ -65,14 +70,14 @@ def learn_score(
     -------
     The final state, with the loss of every step.
     """
-    _, _, target, weight = _targets(particles, bandwidth, 256, generator)
+    _, _, target, weight = _targets(particles, 256, generator)
     mean = (weight[:, None] * target).mean(0)
     spread = (weight * (target - mean).square().mean(1)).mean().sqrt()
     # a law of one point has a score of zero there
     score.set_output_scale("score", mean, spread.clamp_min(1e-6))
 
     def loss(rng: torch.Generator) -> dict[str, Tensor]:
-        return {"loss": denoising_loss(score, particles, bandwidth, batch_size, rng)}
+        return {"loss": denoising_loss(score, particles, batch_size, rng)}
 
     return train(
         score,
@@ -89,15 +94,13 @@ def learn_score(
 def denoising_loss(
     score: Field,
     particles: Particles,
-    bandwidth: float,
     batch_size: int,
     generator: torch.Generator,
 ) -> Tensor:
     r"""Return the error of a score on the law of weighted particles.
 
-    The law at a time is that of the particles, in proportion to their weights, moved by Gaussian
-    noise of standard deviation ``bandwidth``. The target at a point is the mean of the denoising
-    direction :math:`(x_j - x) / h^2` over the particles that it may have come from. Its mean is
+    The target at a point of the mixture is the mean of the denoising direction
+    :math:`(x_j - x) / h^2` over the particles that it may have come from. Its mean is
     what denoising score matching learns, and it lacks the noise of drawing one particle.
 
     Parameters
@@ -106,8 +109,6 @@ def denoising_loss(
         Network with an output ``"score"``.
     particles
         The law.
-    bandwidth
-        ``h``, in the units of the network.
     batch_size
         Points per step, over all times.
     generator
@@ -122,21 +123,21 @@ def denoising_loss(
     Vincent (2011), Neural Computation 23, 1661-1674 :cite:p:`vincent2011`.
     """
     n_points = max(1, batch_size // _TIMES)
-    t, points, target, weight = _targets(particles, bandwidth, n_points, generator)
+    t, points, target, weight = _targets(particles, n_points, generator)
     found: Tensor = score(t, points)["score"]
     error = (found - target) / score.get_buffer("score_spread")
     return (weight * error.square().mean(1)).mean()
 
 
 def _targets(
-    particles: Particles, bandwidth: float, n_points: int, generator: torch.Generator
+    particles: Particles, n_points: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw times, points around particles, the score there, and what a point counts.
 
     Particles are drawn evenly and count by their weights, of mean one: to draw by weight would
     let a rounding error choose another particle.
     """
-    times, x, log_weights = particles
+    times, x, log_weights, std = particles
     device = x.device
 
     def uniform(*shape: int) -> Tensor:
@@ -145,7 +146,7 @@ def _targets(
     # stratified times, those on the grid
     place = ((torch.arange(_TIMES, device=device) + uniform(_TIMES)) / _TIMES * len(times)).long()
     place = place.clamp_max(len(times) - 1)
-    x, log_w = x[place], log_weights[place]
+    x, log_w, width = x[place], log_weights[place], std[place][:, None]
     if x.shape[1] > _PARTICLES:
         kept = torch.randperm(x.shape[1], generator=generator, device=device)[:_PARTICLES]
         x, log_w = x[:, kept], log_w[:, kept]
@@ -153,10 +154,10 @@ def _targets(
     chosen = (uniform(_TIMES, n_points) * x.shape[1]).long().clamp_max(x.shape[1] - 1)
     origin = torch.take_along_dim(x, chosen[..., None], 1)
     normal = torch.randn(origin.shape, generator=generator, device=device)
-    points = origin + bandwidth * normal
-    squared = torch.cdist(points, x).square()
-    share = torch.softmax(log_w[:, None] - squared / (2 * bandwidth**2), 2)
-    target = (share @ x - points) / bandwidth**2
+    points = origin + width * normal
+    squared = torch.cdist(points / width, x / width).square()
+    share = torch.softmax(log_w[:, None] - squared / 2, 2)
+    target = (share @ x - points) / width**2
     return (
         times[place].repeat_interleave(n_points),
         points.flatten(0, 1),

@@ -16,7 +16,7 @@ __all__ = ["PathMixture", "PathPoints"]
 
 # times per interval, and pairs that are on their way at each, in one draw
 _TIMES = 4
-_PAIRS = 512
+_PAIRS = 256
 # share of an interval from which on no drift is learned: the pull to the end is unbounded
 _LATEST = 0.97
 

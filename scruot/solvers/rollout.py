@@ -43,6 +43,8 @@ class Rollout:
         Share of particles of equal weight worth as much, at every snapshot.
     nodes
         Times (n,), states and weights at the start of every step, detached.
+    centres
+        States at the end of every step without the noise of that step, detached.
     """
 
     x: list[Tensor] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Rollout:
     squared_residual: Tensor = field(default_factory=lambda: torch.zeros(()))
     effective: list[float] = field(default_factory=list)
     nodes: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    centres: list[Tensor] = field(default_factory=list)
 
 
 Rates = Callable[[Tensor, Tensor, int], Local]
@@ -133,6 +136,7 @@ def _step(
     difference = temporal_difference(ends[0], ends[1], h, shock)
     result.squared_residual = result.squared_residual + h * (weight * difference.square()).sum()
     result.nodes.append((t, x.detach(), weight.detach()))
+    result.centres.append((moved - shock).detach())
     return moved, grown
 
 

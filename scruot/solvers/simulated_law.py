@@ -36,9 +36,20 @@ class SimulatedLaw(NamedTuple):
 
 @torch.no_grad()
 def simulate_law(
-    field: PotentialField, clouds: Snapshots, noise: Noise, generator: torch.Generator
+    field: PotentialField,
+    clouds: Snapshots,
+    noise: Noise,
+    generator: torch.Generator,
+    *,
+    blur: float = 0.0,
+    step: float = _STEP,
 ) -> SimulatedLaw:
-    """Carry the first snapshot, of total mass one, through all times."""
+    """Carry the first snapshot, of total mass one, through all times.
+
+    Its cells are blurred by a normal law of standard deviation ``blur``. The particles of the
+    result are states before the noise of the step that led there, or before that blur, and no
+    narrower than it.
+    """
     x, weight = clouds.x[0], clouds.weights[0].float()
     if noise:
         repeats = -(-_FEWEST // len(x))
@@ -47,13 +58,16 @@ def simulate_law(
         kept = torch.randperm(len(x), generator=generator, device=x.device)[:_MOST]
         x, weight = x[kept], weight[kept]
     log_w = torch.log_softmax(weight.log(), 0)
-    run = roll_out(field.local, x, log_w, clouds.times, noise, step=_STEP, generator=generator)
-    times, states, weights = (torch.stack(part) for part in zip(*run.nodes, strict=True))
-    end = torch.full_like(times[:1, 0], clouds.times[-1])
+    start = x + blur * torch.randn(x.shape, generator=generator, device=x.device)
+    run = roll_out(field.local, start, log_w, clouds.times, noise, step=step, generator=generator)
+    times, _, weights = (torch.stack(part) for part in zip(*run.nodes, strict=True))
+    times = torch.cat([times[:, 0], torch.full_like(times[:1, 0], clouds.times[-1])])
+    shocks = times.diff().sqrt()[:, None] * noise.at(times[:-1], x)
     law = Particles(
-        torch.cat([times[:, 0], end]),
-        torch.cat([states, run.x[-1][None]]),
+        times,
+        torch.stack([x, *run.centres]),
         torch.cat([weights.log(), run.log_weights[-1][None]]),
+        torch.cat([torch.zeros_like(shocks[:1]), shocks]).clamp_min(blur),
     )
     return SimulatedLaw(law, run)
 
@@ -91,7 +105,7 @@ def fit_quality(
     of the residual over that of the terms ``|u|^2 / 2 + |H|``, ``"w1"`` the mean over snapshots
     (of up to a thousand cells each), ``"mass_error"`` the largest.
     """
-    law, run = simulate_law(field, clouds, noise, generator)
+    run = simulate_law(field, clouds, noise, generator).run
     distances, errors = [], []
     for k in range(1, len(clouds.times)):
         weight = run.log_weights[k].double().exp()
@@ -101,7 +115,7 @@ def fit_quality(
         distances.append(w1(x, y, weight[rows], b))
         errors.append(mass_error(float(weight.sum()), clouds.masses[k]))
     quality = {
-        "hjb_residual": _residual(field, law, noise, generator),
+        "hjb_residual": _residual(field, run, noise, generator),
         "w1": float(np.mean(distances)),
         "mass_error": max(errors),
     }
@@ -111,15 +125,13 @@ def fit_quality(
 
 
 def _residual(
-    field: PotentialField, law: Particles, noise: Noise, generator: torch.Generator
+    field: PotentialField, run: Rollout, noise: Noise, generator: torch.Generator
 ) -> float:
-    n_times, n = law.log_weights.shape
-    # the start of every step belongs to the interval of its potential; the last end does not
-    pick = torch.randint((n_times - 1) * n, (_COMPARED,), generator=generator, device=law.x.device)
-    t = law.times[:-1].repeat_interleave(n)[pick]
-    x, weight = law.x[:-1].flatten(0, 1)[pick], law.log_weights[:-1].flatten()[pick].exp()
+    t, x, weight = (torch.cat(parts) for parts in zip(*run.nodes, strict=True))
+    pick = torch.randint(len(t), (_COMPARED,), generator=generator, device=t.device)
+    t, x, weight = t[pick], x[pick], weight[pick]
     squared = squared_residual(
-        field, t, x, noise, generator=None if law.x.shape[2] <= _EXACT else generator
+        field, t, x, noise, generator=None if x.shape[1] <= _EXACT else generator
     ).detach()
     with torch.no_grad():
         here = field.local(t, x)

@@ -44,6 +44,8 @@ _BIBTEX = """@inproceedings{sun2025varruot,
   archivePrefix = {arXiv}
 }"""
 
+# step of the simulation that the score is learned from, in mean intervals
+_SCORE_STEP = 0.1
 _AUTO_CAP = 3.0  # of growth per mean interval: twenty times as many cells
 
 
@@ -116,8 +118,6 @@ def _lengths(params: VarRUOTParams, problem: Problem) -> dict[str, float]:
     # coinciding cells have no spacing
     spacing = max(typical_spacing(clouds.x) / math.sqrt(2 * clouds.dim), 1e-3)
 
-    tenth = typical_spacing(clouds.x, neighbour=10) / math.sqrt(2 * clouds.dim)
-
     def length(value: float | str, automatic: float) -> float:
         return max(automatic, 1e-3) if isinstance(value, str) else value / scale.length
 
@@ -127,7 +127,7 @@ def _lengths(params: VarRUOTParams, problem: Problem) -> dict[str, float]:
         "alpha": auto_delta(clouds.x) ** 2 if isinstance(alpha, str) else alpha / scale.length**2,
         "cap": _AUTO_CAP if isinstance(cap, str) else cap * scale.time,
         "smoothing": length(params.smoothing, spacing),
-        "bandwidth": length(params.score_bandwidth, tenth),
+        "bandwidth": length(params.score_bandwidth, spacing),
     }
 
 
@@ -295,18 +295,19 @@ def _learn_score(
 ) -> list[float]:
     params: VarRUOTParams = problem.params
     assert field.score is not None
+    # the wider a step's noise, the less random the score of one particle
+    law = simulate_law(field, problem.snapshots, noise, generator, blur=bandwidth, step=_SCORE_STEP)
     state = learn_score(
         field.score,
-        simulate_law(field, problem.snapshots, noise, generator).particles,
+        law.particles,
         Schedule(
             steps=params.score_steps,
             # a smooth target without noise: slower is closer in the end
-            learning_rate=0.3 * params.learning_rate,
+            learning_rate=0.5 * params.learning_rate,
             optimizer=params.optimizer,
             ema=params.ema,
         ),
-        bandwidth=bandwidth,
-        batch_size=params.batch_size,
+        batch_size=max(1, params.batch_size // 2),
         generator=generator,
         checkpoint=_stage_file(problem.checkpoint, "score"),
         fingerprint=f"{problem.fingerprint} score",

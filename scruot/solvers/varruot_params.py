@@ -74,12 +74,12 @@ class VarRUOTParams:
         low=0.0,
         choices=("auto",),
     )
-    steps: int = param(400, "optimiser steps of the regression on paths", low=1)
+    steps: int = param(300, "optimiser steps of the regression on paths", low=1)
     batch_size: int = param(1024, "points per step, over all intervals", low=1)
     learning_rate: float = param(0.1, "peak learning rate of the regression", above=0.0)
     optimizer: str = param("muon", "optimiser of the hidden layers", choices=("muon", "adamw"))
     ema: float = param(
-        0.99, "decay of the average of the weights; 0 for none", low=0.0, high=0.9999
+        0.97, "decay of the average of the weights; 0 for none", low=0.0, high=0.9999
     )
     width: int = param(128, "width of the hidden layers", low=1)
     depth: int = param(3, "number of hidden layers", low=1)
@@ -118,8 +118,8 @@ class VarRUOTParams:
     score_steps: int = param(400, "optimiser steps of the score, where there is noise", low=1)
     score_bandwidth: float | str = param(
         "auto",
-        "standard deviation of the noise that the score is learned with; 'auto' is the root mean "
-        "square distance to the tenth neighbour over the root of 2 d",
+        "standard deviation by which the first snapshot is blurred for the score, and least one of "
+        "the noise that the score is learned with; 'auto' is the spacing of the cells, as above",
         above=0.0,
         choices=("auto",),
     )

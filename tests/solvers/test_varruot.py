@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from scruot.dynamics import Snapshots
+from scruot.dynamics.noise import Noise
 from scruot.geometry import travelling_dirac
 from scruot.geometry.wfr import dirac_distance_squared
 from scruot.solvers.params import make_params
+from scruot.solvers.potential_field import PotentialField
 from scruot.solvers.run import fit_snapshots
+from scruot.solvers.simulated_law import simulate_law
 from scruot.solvers.varruot import VARRUOT
 
 CPU = torch.device("cpu")
@@ -316,3 +319,19 @@ def test_impossible_parameters_are_refused(growing, options, message):
 def test_a_profile_must_be_a_sequence():
     with pytest.raises(TypeError, match=r"found sigma_profile=1\.0.*expected a sequence"):
         make_params(VARRUOT.params, {"sigma_profile": 1.0}, "varruot")
+
+
+def test_particles_of_the_score_are_the_law_and_not_a_blurred_copy(growing):
+    # without drift the first snapshot only spreads, by its blur and the noise of the way
+    field = PotentialField(2, growing.times, alpha=1.0)
+    noise = Noise((0.6, 0.0), (), growing.times)
+    generator = torch.Generator().manual_seed(0)
+    law = simulate_law(field, growing, noise, generator, blur=0.2, step=0.25).particles
+    start = torch.cov(growing.x[0].T, correction=0).diagonal()
+    for k, t in ((0, 0.0), (2, 0.5), (12, 3.0)):
+        assert float(law.times[k]) == pytest.approx(t)
+        variance = torch.cov(law.x[k].T, correction=0).diagonal() + law.std[k] ** 2
+        assert float(variance[0]) == pytest.approx(float(start[0]) + 0.04 + 0.36 * t, rel=0.06)
+    # the noise of a step, and no less than the blur
+    np.testing.assert_allclose(law.std[0], [0.2, 0.2])
+    np.testing.assert_allclose(law.std[5], [0.3, 0.2])
