@@ -201,7 +201,8 @@ def action(figures: Mapping[str, Any], *, stochastic: bool) -> Check:
             BAD,
             f"{_RATIO.format(ratio)} the least possible: snapshots are missed, for no dynamics "
             "through them are that cheap",
-            "train longer (steps); look at pl.fit_quality",
+            "train longer (steps); look at pl.fit_quality: where it is good, snapshots of few "
+            "cells are rougher than any model, and fewer dimensions (n_dims) help",
         )
     return judged(
         name,
