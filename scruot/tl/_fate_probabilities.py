@@ -153,8 +153,10 @@ def fate_probabilities(
         of :func:`scruot.tl.fate_shift`; ``error`` is the spread that there would be without any.
     ``adata.uns["fates"]`` : dict
         ``"names"``, ``"source"``, ``"params"``, ``"resolved"``, ``"versions"``, ``"times"``,
-        ``"quality"``; ``uns["fate_colors"]`` and ``uns["terminal_states_colors"]`` where the data
-        hold colours of ``groupby``.
+        ``"quality"``; where the rule was used ``"metric"``, a map (dimensions, k) of the
+        representation into coordinates whose squared distances are those of the rule;
+        ``uns["fate_colors"]`` and ``uns["terminal_states_colors"]`` where the data hold colours of
+        ``groupby``.
 
     Raises
     ------
@@ -261,7 +263,7 @@ def fate_probabilities(
         "random_state": random_state,
     }
     figures = quality(cells, found)
-    record = {
+    record: dict[str, Any] = {
         "names": np.asarray(cells.states.names, dtype=object),
         "source": source,
         **_columns(adata, source, key, reading),
@@ -271,6 +273,8 @@ def fate_probabilities(
         "times": np.asarray(cells.states.exit_times(cells.time)),
         "quality": figures,
     }
+    if found.settings is not None:
+        record["metric"] = found.settings.metric.cpu().numpy()
     fates = _normalised(found, cells.states, errors, record, none=none)
     written = writable(adata, copy=copy)
     write_fates(

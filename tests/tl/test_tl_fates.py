@@ -197,6 +197,12 @@ def test_survives_h5ad_and_odd_names(cells, tmp_path):
     cells.write_h5ad(tmp_path / "fates.h5ad")
     back = anndata.read_h5ad(tmp_path / "fates.h5ad")
     table = scruot.get.fates_df(back, key="mine")
+    # squared distances of the rule: states have unit variance in it
+    metric = back.uns["mine"]["metric"]
+    last = cells[cells.obs["time"] == 4]
+    flat = pd.DataFrame(last.obsm["X_sim"] @ metric, index=last.obs_names)
+    within = flat - flat.groupby(last.obs["cell_type"], observed=True).transform("mean")
+    np.testing.assert_allclose((within**2).sum() / (len(flat) - 3), 1.0, rtol=1e-3)
     assert list(table.columns[:3]) == ["Ery/Mk", "B", "C"]
     pd.testing.assert_frame_equal(table, scruot.get.fates_df(cells, key="mine"))
     assert list(back.uns["mine_fate_colors"]) == ["#000003", "#000004", "#000005"]
