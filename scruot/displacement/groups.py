@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.stats import norm
 
-from scruot.displacement.averages import dense_columns, make_averages, row_stochastic
+from scruot.displacement.averages import dense_columns, make_averages, reached, row_stochastic
 
 __all__ = ["GroupTest", "compare_groups"]
 
@@ -57,7 +57,7 @@ def compare_groups(x: Any, y: Any, plan: csr_matrix, members: csr_matrix) -> Gro
     averages = make_averages(weights, row_stochastic(plan))
     means, scores = [], []
     for _, (before, after) in dense_columns(x, y):
-        mean, error = averages.difference(before, after)
+        mean, error = averages.difference(reached(averages.reach, before, after))
         means.append(mean)
         scores.append(np.divide(mean, error, out=np.zeros_like(mean), where=error > 0))
     score = np.concatenate(scores, axis=1)

@@ -16,6 +16,7 @@ from scruot.displacement.averages import (
     dense_columns,
     make_averages,
     nearest_cells,
+    reached,
     row_stochastic,
 )
 from scruot.displacement.heading import excess, heading_features
@@ -25,6 +26,7 @@ from scruot.displacement.penalties import Sparsity
 __all__ = [
     "Pair",
     "along_trajectory",
+    "growing",
     "level_for",
     "measure",
     "null_measures",
@@ -37,7 +39,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _TAILS = (0.5, 0.75, 0.9, 0.97)
-_NEIGHBORS, _WIDER = 30, 4
+_NEIGHBORS, _WIDER = 30, (2, 4)
 _LEAST_CELLS = 4
 
 
@@ -134,22 +136,31 @@ def measure(pair: Pair, plan: csr_matrix, n_neighbors: int | None = None) -> Arr
     r"""Return how unusual the displacement of each gene is, several numbers a gene, ``(s, d)``.
 
     Upper quantiles over cells of ``|z|``, the displacement over its standard error, in
-    neighbourhoods of one size and of four times that size, and ``|z|`` of all cells together: genes
-    that few cells change a lot and genes that many change a little both stand out in one of them.
+    neighbourhoods of one size and of two and four times that size, and ``|z|`` of all cells
+    together: genes that few cells change a lot and genes that many change a little both stand out
+    in one of them.
     """
     mass = row_mass(plan)
     used = mass > 0
-    narrow = pair.averages(plan, n_neighbors)
-    k = int(np.diff(narrow.near.indptr).max()) * _WIDER
-    scales = [narrow] if k > len(mass) else [narrow, pair.averages(plan, k)]
+    scales = growing(pair, plan, n_neighbors, _WIDER)
     share = csr_matrix(mass / mass.sum())
-    whole = make_averages(share, narrow.reach)
+    whole = make_averages(share, scales[0].reach)
     found = []
     for _, (x, y) in dense_columns(pair.x, pair.y):
-        sizes = [np.abs(_ratio(*a.difference(x, y)))[used] for a in scales]
+        genes = reached(whole.reach, x, y)
+        sizes = [np.abs(_ratio(*a.difference(genes)))[used] for a in scales]
         rows = [np.quantile(z, _TAILS, axis=0) for z in sizes]
-        found.append(np.concatenate([*rows, np.abs(_ratio(*whole.difference(x, y)))]))
+        found.append(np.concatenate([*rows, np.abs(_ratio(*whole.difference(genes)))]))
     return np.concatenate(found, axis=1)
+
+
+def growing(
+    pair: Pair, plan: csr_matrix, n_neighbors: int | None, factors: Sequence[int]
+) -> list[Averages]:
+    """Return averages over neighbourhoods of one size and of multiples of it, as far as they go."""
+    n = plan.shape[0]
+    k = neighbourhood(n, n_neighbors)
+    return [pair.averages(plan, k * f) for f in (1, *factors) if f == 1 or k * f <= n]
 
 
 def random_halves(
@@ -233,7 +244,7 @@ def shrink(
         return csr_matrix((n, d)), threshold
     ratios, errors = [], []
     for _, (x, y) in dense_columns(pair.x[:, kept], pair.y[:, kept]):
-        moved, error = averages.difference(x, y)
+        moved, error = averages.difference(reached(averages.reach, x, y))
         moved[~used] = 0.0
         ratios.append(_ratio(moved, error).astype(np.float32))
         errors.append(error.astype(np.float32))

@@ -7,33 +7,83 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from scipy.sparse import csr_matrix
 
 from scruot.transport import Penalty, couple
 
-__all__ = ["couple_clouds", "mean_squared_distance", "quiet_metric"]
+__all__ = ["couple_clouds", "idle_covariance", "mean_squared_distance", "quiet_metric"]
 
 Array = NDArray[np.float64]
 
-_RIDGE = 0.1  # of the largest variance of the quietest cloud
+_RIDGE = 0.1  # of the largest idle variance
+_FLOOR = 1e-3  # of the total variance: directions with less are taken to be alike
+_CROWDED = 0.9  # dimensions per cell, at most: more leave no variance known
 
 
 def quiet_metric(clouds: Sequence[Array], masses: Sequence[Array]) -> Array:
     r"""Return a linear map of the coordinates, shape ``(d, d)``: near cells are near after it.
 
-    The covariance :math:`\Sigma` of the cloud of least total variance is whitened softly,
-    :math:`(\Sigma + \lambda)^{-1/2}` with :math:`\lambda` a tenth of its largest eigenvalue. What
-    varies before anything has happened cannot tell where cells go: programs that every cell runs
-    at its own level (cycle, stress, depth) hold most of the variance of many data sets and would
-    otherwise decide which cells are coupled and averaged.
+    The idle covariance :math:`\Sigma` that all clouds have (:func:`idle_covariance`) is whitened
+    softly, :math:`(\Sigma + \lambda)^{-1/2}`, :math:`\lambda` being a tenth of its top eigenvalue.
+    What varies before anything has happened cannot tell where cells go: programs that every cell
+    runs at its own level (cycle, stress, depth) hold most of the variance of many data sets and
+    would otherwise decide which cells are coupled and averaged.
     """
-    covariances = [_covariance(x, m) for x, m in zip(clouds, masses, strict=True)]
-    quiet = min(covariances, key=lambda c: float(np.trace(c)))
-    values, vectors = np.linalg.eigh(quiet)
+    idle = idle_covariance(
+        [_covariance(x, m) for x, m in zip(clouds, masses, strict=True)],
+        [float(m.sum() ** 2 / np.square(m).sum()) for m in masses],
+    )
+    values, vectors = np.linalg.eigh(idle)
     ridge = _RIDGE * values[-1]
     if not ridge > 0:
         return np.eye(len(values))
     return np.asarray(vectors / np.sqrt(np.maximum(values, 0.0) + ridge))
+
+
+def idle_covariance(covariances: Sequence[Array], sizes: Sequence[float]) -> Array:
+    """Return the variance that all clouds have, direction by direction, shape ``(d, d)``.
+
+    Beginning with the cloud of least total variance, the others are compared with what was found
+    so far. In directions in which the two differ by no more than samples of one law do (the limits
+    of the eigenvalues of a ratio of sample covariances) they are averaged; in others, in which one
+    of the clouds has moved or spread, the smaller variance is taken. A choice of one whole cloud
+    would be left to the noise of the idle variance, which can be larger than all that moves.
+
+    Parameters
+    ----------
+    covariances
+        Of each cloud, ``(d, d)``.
+    sizes
+        Effective numbers of cells.
+
+    References
+    ----------
+    Wachter (1980), Annals of Statistics 8 (limits of the ratio).
+    """
+    order = np.argsort([np.trace(c) for c in covariances], kind="stable")
+    found, n = covariances[order[0]], sizes[order[0]]
+    d = len(found)
+    floor = _FLOOR * np.trace(found) * np.eye(d)
+    if not floor[0, 0] > 0:
+        return found
+    for k in order[1:]:
+        ratio, basis = eigh(covariances[k] + floor, found + floor)
+        low, high = _ratio_limits(d / n, d / sizes[k])
+        share = sizes[k] / (n + sizes[k])
+        mean = 1.0 - share + share * ratio
+        taken = np.where(ratio < low, ratio, np.where(ratio > high, 1.0, mean))
+        back = np.linalg.inv(basis)
+        found = (back.T * taken) @ back - floor
+        n += sizes[k]
+    return found
+
+
+def _ratio_limits(below: float, above: float) -> tuple[float, float]:
+    """Return the least and the largest ratio of two sample variances in any direction."""
+    below, above = min(below, _CROWDED), min(above, _CROWDED)
+    h = np.sqrt(below + above - below * above)
+    return float((1 - h) ** 2 / (1 - below) ** 2), float((1 + h) ** 2 / (1 - below) ** 2)
 
 
 def mean_squared_distance(x: Array, y: Array, a: Array, b: Array) -> float:

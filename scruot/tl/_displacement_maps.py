@@ -15,6 +15,7 @@ from scruot.displacement.groups import GroupTest, compare_groups
 from scruot.displacement.local import (
     Pair,
     along_trajectory,
+    growing,
     measure,
     null_measures,
     random_halves,
@@ -23,10 +24,12 @@ from scruot.displacement.local import (
     within_groups,
 )
 from scruot.displacement.metric import couple_clouds, quiet_metric
+from scruot.displacement.scales import adapted
 
 Array = NDArray[np.float64]
 
 _NULL_GENES = 2000
+_WIDER = (2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,11 @@ def local_maps(
     maps, used = [], []
     for pair, plan in zip(headed, plans, strict=True):
         moved, level = shrink(
-            pair.averages(plan, params.n_neighbors),
+            adapted(
+                growing(pair, plan, params.n_neighbors, _WIDER),
+                pair.x[:, kept],
+                pair.y[:, kept],
+            ),
             pair,
             kept,
             row_mass(plan) > 0,

@@ -117,7 +117,8 @@ def sparse_displacement(
     threshold
         Displacements of called genes within so many standard errors are set to zero.
     n_neighbors
-        Cells of a neighbourhood; by default 30, a fifth of the source cells if these are fewer.
+        Cells of the narrowest neighbourhood; by default 30, a fifth of the source cells if these
+        are fewer. Each cell has one of this size, or of two, four or eight times it (see Notes).
     strength
         With ``"elastic"``: strength of the penalty, in units of the median standard deviation of
         the genes (of its square for ``"smoothed_l0"``, a number for ``"k_support"``); 3 by default.
@@ -129,7 +130,7 @@ def sparse_displacement(
         with an infinite one all mass moves.
     groupby
         Column of ``obs`` with groups: genes are ranked for each group of source cells, and
-        neighbourhoods do not cross groups that have enough cells.
+        neighbourhoods take cells of their own group first.
     layer
         Layer with the genes; by default ``X``.
     key_added
@@ -170,17 +171,19 @@ def sparse_displacement(
 
     Notes
     -----
-    *Metric.* The representation is whitened, softly, by the covariance of the snapshot that varies
-    least. *Neighbourhoods* are source cells that are near in it and head the same way, along the
-    directions in which cells move more than between random halves; a cell's displacement is the
-    mean of their targets minus their own mean. *Genes* are called by the most
-    unusual of several quantiles over cells of displacement over standard error, at two sizes of
-    neighbourhoods and over all cells, each compared with the same number between random halves of
-    one snapshot; several intervals are pooled by Fisher's method. *Groups* are ranked by their mean
-    displacement over its standard error; without ``groupby`` genes are ranked by the score of the
-    calls. Either way ``scores`` have the sign of the mean displacement, and genes are ranked by
-    magnitude, as with scanpy's ``rankby_abs=True``. Without ``groupby`` the sign says little of a
-    gene that goes up in some cells and down in others, and a score of 0 is no more than chance.
+    *Metric.* The representation is whitened, softly, by the idle variance: in every direction that
+    of the snapshots that vary least. *Neighbourhoods* are source cells that are near in it and head
+    the same way, along the directions in which cells move more than between random halves; a cell's
+    displacement is the mean of their targets minus their own mean. Each cell's neighbourhood is as
+    wide as the called genes' displacements stay the same, by Stein's estimate of the risk. *Genes*
+    are called by the most unusual of several quantiles over cells of displacement over standard
+    error, at three sizes of neighbourhoods and over all cells, each compared with the same number
+    between random halves of one snapshot; several intervals are pooled by Fisher's method. *Groups*
+    are ranked by their mean displacement over its standard error; without ``groupby`` genes are
+    ranked by the score of the calls. Either way ``scores`` have the sign of the mean displacement,
+    and genes are ranked by magnitude, as with scanpy's ``rankby_abs=True``. Without ``groupby`` the
+    sign says little of a gene that goes up in some cells and down in others, and a score of 0 is no
+    more than chance.
     ``logfoldchanges`` are mean displacements over ``ln 2``, which is what they are for genes as
     ``ln(1 + x)``.
 

@@ -5,7 +5,13 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.stats import chi2, norm
 
-from scruot.displacement.averages import dense_columns, make_averages, nearest_cells
+from scruot.displacement.averages import (
+    compact,
+    dense_columns,
+    make_averages,
+    nearest_cells,
+    reached,
+)
 from scruot.displacement.calibrate import adjusted, calibrated, pooled
 from scruot.displacement.groups import compare_groups
 from scruot.displacement.heading import excess, heading_features
@@ -17,7 +23,12 @@ from scruot.displacement.local import (
     random_halves,
     within_groups,
 )
-from scruot.displacement.metric import couple_clouds, mean_squared_distance, quiet_metric
+from scruot.displacement.metric import (
+    couple_clouds,
+    idle_covariance,
+    mean_squared_distance,
+    quiet_metric,
+)
 
 
 @pytest.fixture
@@ -33,7 +44,8 @@ def still():
 
 def test_standard_errors_are_calibrated_where_nothing_moves(still):
     pair, plan = still
-    moved, error = pair.averages(plan).difference(pair.x, pair.y)
+    averages = pair.averages(plan)
+    moved, error = averages.difference(reached(averages.reach, pair.x, pair.y))
     z = moved / error
     assert z.std() == pytest.approx(1.0, abs=0.1)
     assert abs(z.mean()) < 0.05
@@ -64,7 +76,7 @@ def test_means_and_errors_are_the_textbook_ones():
     x, y = rng.normal(size=(6, 3)), rng.normal(size=(5, 3))
     near = csr_matrix(np.full((1, 6), 1 / 6))
     reach = csr_matrix(np.full((6, 5), 1 / 5))
-    moved, error = make_averages(near, reach).difference(x, y)
+    moved, error = make_averages(near, reach).difference(reached(reach, x, y))
     np.testing.assert_allclose(moved[0], y.mean(0) - x.mean(0))
     expected = np.sqrt(x.var(0, ddof=1) / 6 + y.var(0, ddof=1) / 5)
     np.testing.assert_allclose(error[0], expected)
@@ -94,6 +106,36 @@ def test_metric_silences_what_the_quiet_cloud_varies_in():
     assert spread[0] > 4 * spread[1]
     along = np.abs(np.corrcoef(flat @ np.linalg.svd(np.cov(flat.T))[0][:, 0], loud[:, 1])[0, 1])
     assert along > 0.99
+
+
+def test_small_dense_products_and_large_sparse_ones_are_the_same():
+    rng = np.random.default_rng(9)
+    near = nearest_cells(rng.normal(size=(60, 2)), np.ones(60), 20)
+    assert isinstance(compact(near), np.ndarray)
+    assert not isinstance(
+        compact(nearest_cells(rng.normal(size=(60, 2)), np.ones(60), 2)), np.ndarray
+    )
+    reach = csr_matrix(rng.dirichlet(np.ones(50), 60))
+    norms = make_averages(near, reach).norms
+    np.testing.assert_allclose(norms[1], np.square((near @ reach).toarray()).sum(axis=1))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_idle_variance_is_the_smaller_in_every_direction_and_the_mean_where_alike(turned):
+    # the moved cloud has less variance in all: its idle variance happens to be small
+    quiet, moved = np.diag([100.0, 1.0]), np.diag([88.0, 9.0])
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(2, 2)))[0] if turned else np.eye(2)
+    clouds = [turn @ c @ turn.T for c in (quiet, moved)]
+    found = turn.T @ idle_covariance(clouds, [500.0, 500.0]) @ turn
+    np.testing.assert_allclose(found, np.diag([94.0, 1.0]), atol=0.05)
+
+
+def test_samples_of_one_law_are_pooled():
+    rng = np.random.default_rng(10)
+    clouds = [np.cov(rng.normal(size=(300, 20)).T) for _ in range(5)]
+    found = idle_covariance(clouds, [300.0] * 5)
+    np.testing.assert_allclose(found, np.mean(clouds, axis=0), atol=0.05)
+    assert np.linalg.eigvalsh(found)[0] > 0.7  # of one sample: (1 - sqrt(20 / 300))^2 = .55
 
 
 def test_mean_squared_distance_is_that_of_all_pairs():
