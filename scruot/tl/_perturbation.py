@@ -83,10 +83,11 @@ def perturbation(
     groupby
         Column of ``obs`` with groups: cells are simulated to the last fitted time and shared
         among the groups of their 15 nearest labelled cells there. By default the fates of
-        :func:`scruot.tl.fate_probabilities` are read: cells are simulated to the next fitted
-        time only, and have there the fates and the numbers of descendants of the 15 nearest
-        observed cells, weighed by one over the distance. That keeps the calibration of those
-        fates, also with a deterministic model, whose simulations each end in one fate.
+        :func:`scruot.tl.fate_probabilities` are read: those, and the numbers of descendants, of
+        the 15 nearest observed cells, weighed by one over the distance. Without noise they are
+        read where start cells are, at their own time: a flow would carry a shift along that real
+        cells forget. With noise cells are simulated to the next fitted time, and read there. So
+        are cells of a time of which no cell has a fate.
     fates_key
         ``key_added`` of the fates.
     start
@@ -179,13 +180,13 @@ def perturbation(
     cells = read_fitted(adata, key, device)
     beginning = begin(adata, cells, start, backward=False)
     begins = cells.model.times[0] if beginning.time is None else beginning.time
-    ends = _ends(adata, cells, begins, groupby, fates_key)
+    noisy = cells.model.stochastic if stochastic is None else stochastic
+    ends = _ends(adata, cells, begins, groupby, fates_key, here=not noisy)
     asked = _named_perturbations(perturb)
     n = len(beginning.x)
     shifts = {
         name: read_shift(adata, cells, one, loadings=loadings, n=n) for name, one in asked.items()
     }
-    noisy = cells.model.stochastic if stochastic is None else stochastic
     run = _Runner(cells, begins, ends, noisy, n_simulations if noisy else 1, step, random_state)
     everyone = n_cells is None or n_cells >= n
     seed = np.random.default_rng(random_state)
@@ -255,8 +256,15 @@ def _taken(start: Beginning, rows: NDArray[np.integer]) -> Beginning:
 
 
 def _ends(
-    adata: AnnData, cells: FittedCells, begins: float, groupby: str | None, fates_key: str | None
+    adata: AnnData,
+    cells: FittedCells,
+    begins: float,
+    groupby: str | None,
+    fates_key: str | None,
+    *,
+    here: bool,
 ) -> _Ends:
+    """Return where descendants are counted; ``here`` prefers fates of the cells of the start."""
     later = [t for t in cells.model.times if t > begins]
     if not later:
         msg = (
@@ -281,14 +289,16 @@ def _ends(
         raise KeyError(msg)
     table = pd.DataFrame(adata.obsm[names.probabilities])
     mass = table.to_numpy(dtype=float) * adata.obs[names.descendants].to_numpy(float)[:, None]
-    known = np.isfinite(mass).all(axis=1) & (cells.mass > 0) & (cells.time == later[0])
+    usable = np.isfinite(mass).all(axis=1) & (cells.mass > 0)
+    time = begins if here and (usable & (cells.time == begins)).any() else later[0]
+    known = usable & (cells.time == time)
     if not known.any():
         msg = (
             f"No cell at time {later[0]:g}, the next after the start cells, has a fate; expected "
             "some: compute fates of the same cells, or give groupby to simulate to the end."
         )
         raise ValueError(msg)
-    return _Ends([str(c) for c in table.columns], later[0], _Reader(cells.x[known], mass[known]))
+    return _Ends([str(c) for c in table.columns], time, _Reader(cells.x[known], mass[known]))
 
 
 class _Reader:
@@ -320,6 +330,8 @@ class _Runner:
     def __call__(
         self, x: NDArray[np.floating], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
+        if self.ends.time == self.begins:
+            return np.asarray(self.ends.reader(x) * weights[:, None])
         rows = max(1, _PARTICLES // self.repeats)
         parts = []
         for block, first in enumerate(range(0, len(x), rows)):

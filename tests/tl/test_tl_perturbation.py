@@ -178,9 +178,13 @@ def with_fates(fork):
     return fork
 
 
-def test_stored_fates_are_read_one_interval_on(with_fates):
+@pytest.mark.parametrize("time", [0, 1])
+def test_stored_fates_are_read(with_fates, time):
+    if time == 1:  # no cell of the start has a fate, so they are read one interval on
+        first = with_fates.obs["time"].to_numpy() == 0
+        with_fates.obsm[fate_slots(None).probabilities].loc[first] = np.nan
     table = perturbation(with_fates, np.array([0, 0.5]))
-    assert with_fates.uns["perturbation"]["end_time"] == 1
+    assert with_fates.uns["perturbation"]["end_time"] == time
     before, after = truth(with_fates, 0), truth(with_fates, 0.5)
     for name in ("up", "down"):
         found = row(table, name)
@@ -190,14 +194,34 @@ def test_stored_fates_are_read_one_interval_on(with_fates):
     assert ax.has_data()
 
 
+def test_noise_is_simulated_to_where_fates_are_read(monkeypatch):
+    # cells that forget a shift by half before the next time, though their noise hides that
+    def forget(x):
+        moved = x * 0
+        moved[:, 1] = -np.log(2) * x[:, 1]
+        return moved
+
+    adata = store_field(make_fork(), monkeypatch, forget, lambda x: x[:, 0] * 0, sigma=0.2)
+    p = np.clip(0.5 + 0.1 * adata.obsm["X_pca"][:, 1], 0, 1)
+    names = fate_slots(None)
+    adata.obsm[names.probabilities] = pd.DataFrame({"up": p, "down": 1 - p}, index=adata.obs_names)
+    adata.obs[names.descendants] = 1.0
+    there = perturbation(adata, np.array([0, 0.4]))
+    assert adata.uns["perturbation"]["end_time"] == 1
+    assert row(there, "up")["share_change"] == pytest.approx(0.02, abs=0.008)
+    here = perturbation(adata, np.array([0, 0.4]), stochastic=False)
+    assert adata.uns["perturbation"]["end_time"] == 0
+    assert row(here, "up")["share_change"] == pytest.approx(0.04, abs=0.008)
+
+
 def test_cells_without_a_fate_are_not_read(with_fates):
     names = fate_slots(None)
-    gone = with_fates.obs["time"].to_numpy() == 1
-    part = gone & (np.arange(len(gone)) % 3 == 0)
+    time = with_fates.obs["time"].to_numpy()
+    part = np.arange(len(time)) % 3 == 0
     with_fates.obsm[names.probabilities].loc[part] = np.nan
     table = perturbation(with_fates, np.array([0, 0.5]))
     assert np.isfinite(table["share_change"]).all()
-    with_fates.obsm[names.probabilities].loc[gone] = np.nan
+    with_fates.obsm[names.probabilities].loc[time < 2] = np.nan
     with pytest.raises(ValueError, match="has a fate"):
         perturbation(with_fates, np.array([0, 0.5]))
 
