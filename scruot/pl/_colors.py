@@ -37,10 +37,12 @@ __all__ = [
     "Coloring",
     "add_key",
     "category_colors",
+    "clipped",
     "color_bar",
     "color_cells",
+    "colormap",
+    "diverging",
     "group_colors",
-    "growth_mappable",
 ]
 
 #: Okabe and Ito (2008), told apart with every common kind of colour vision; black comes last.
@@ -152,7 +154,7 @@ def _by_step(
 ) -> Coloring:
     """Colour distinct times in even steps, so that 0, 8 and 168 hours are told apart."""
     # The palest end is left out: it would not show on white.
-    steps = _colormap(cmap)(np.linspace(0, 0.95, max(len(labels), 2))[: len(labels)])
+    steps = colormap(cmap)(np.linspace(0, 0.95, max(len(labels), 2))[: len(labels)])
     norm = BoundaryNorm(np.arange(len(labels) + 1) - 0.5, len(labels))
     mappable = ScalarMappable(norm, ListedColormap(steps))
     codes = np.searchsorted(list(labels), times)
@@ -161,35 +163,46 @@ def _by_step(
 
 def _by_number(values: pd.Series, name: str, cmap: str | Colormap | None) -> Coloring:
     numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    finite = np.isfinite(numbers)
-    low, high = (numbers[finite].min(), numbers[finite].max()) if finite.any() else (0.0, 1.0)
-    mappable = ScalarMappable(Normalize(low, high), _colormap(cmap))
-    rgba = np.where(finite[:, None], mappable.to_rgba(np.where(finite, numbers, low)), _missing())
-    return Coloring(rgba, name, mappable=mappable)
+    finite = numbers[np.isfinite(numbers)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    mappable = ScalarMappable(Normalize(low, high), colormap(cmap))
+    return Coloring(_rgba(numbers, mappable), name, mappable=mappable)
 
 
 def _by_growth(values: pd.Series, cmap: str | Colormap | None) -> Coloring:
     rates = values.to_numpy(dtype=float, na_value=np.nan)
-    mappable = growth_mappable(rates, None, cmap)
-    rgba = np.where(np.isfinite(rates)[:, None], mappable.to_rgba(np.nan_to_num(rates)), _missing())
-    return Coloring(rgba, GROWTH_LABEL, mappable=mappable)
+    mappable = diverging(rates, None, cmap or GROWTH_MAP)
+    return Coloring(_rgba(rates, mappable), GROWTH_LABEL, mappable=mappable)
 
 
-def growth_mappable(
-    rates: NDArray[np.float64], vmax: float | None, cmap: str | Colormap | None
-) -> ScalarMappable:
-    """Map growth to colours with 0 in the middle; by default the last percent is clipped."""
-    size = np.abs(rates[np.isfinite(rates)])
-    limit = vmax or (float(np.percentile(size, 99)) if size.size else 0.0) or 1.0
-    return ScalarMappable(Normalize(-limit, limit), _colormap(cmap or GROWTH_MAP))
+def _rgba(numbers: NDArray[np.float64], mappable: ScalarMappable) -> NDArray[np.float64]:
+    finite = np.isfinite(numbers)
+    return np.where(finite[:, None], mappable.to_rgba(np.where(finite, numbers, 0.0)), _missing())
 
 
 def _missing() -> NDArray[np.float64]:
     return np.asarray([to_rgba(_MISSING)])
 
 
-def _colormap(cmap: str | Colormap | None) -> Colormap:
-    return cmap if isinstance(cmap, Colormap) else colormaps[cmap or _TIME_MAP]
+def diverging(
+    values: NDArray[np.float64], vmax: float | None, cmap: str | Colormap
+) -> ScalarMappable:
+    """Map numbers to colours with 0 in the middle; by default the last percent is clipped."""
+    size = np.abs(values[np.isfinite(values)])
+    limit = vmax or (float(np.percentile(size, 99)) if size.size else 0.0) or 1.0
+    return ScalarMappable(Normalize(-limit, limit), colormap(cmap))
+
+
+def clipped(values: NDArray[np.float64], mappable: ScalarMappable) -> str:
+    """Return which ends of a colour bar there are values beyond."""
+    low, high = mappable.get_clim()
+    below, above = bool((values < low).any()), bool((values > high).any())
+    return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
+
+
+def colormap(cmap: str | Colormap | None, default: str = _TIME_MAP) -> Colormap:
+    """Return a colour map that is given by its name, or itself, or not at all."""
+    return cmap if isinstance(cmap, Colormap) else colormaps[cmap or default]
 
 
 def add_key(ax: Axes, coloring: Coloring) -> None:
@@ -223,11 +236,12 @@ def color_bar(
     *,
     ticks: Sequence[str] = (),
     extend: str = "neither",
+    **placed: float,
 ) -> None:
     """Draw a slim colour bar beside one or all axes; `ticks` stand in the middle of its steps."""
-    bar = figure_of(ax[0] if isinstance(ax, list) else ax).colorbar(
-        mappable, ax=ax, extend=extend, fraction=0.06, pad=0.02, aspect=22, shrink=0.8
-    )
+    place: dict[str, Any] = {"fraction": 0.06, "pad": 0.02, "aspect": 22, "shrink": 0.8} | placed
+    figure = figure_of(ax[0] if isinstance(ax, list) else ax)
+    bar = figure.colorbar(mappable, ax=ax, extend=extend, **place)
     if ticks:
         bar.set_ticks(list(range(len(ticks))), labels=list(ticks))
         bar.ax.tick_params(length=0)

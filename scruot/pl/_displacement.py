@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from anndata import AnnData
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap
 
 from scruot.pl import _read
-from scruot.pl._colors import color_bar
+from scruot.pl._colors import color_bar, colormap, diverging
 from scruot.pl._figure import dress_embedding, finish, panels
 from scruot.pl._read_displacement import displacement_of, used_rep
 from scruot.pl._scatter import scatter_cells
@@ -99,10 +97,10 @@ def displacement(
     name, position = _read.positions(adata, used_rep(adata, key), basis)
     planar = _read.pick(position, components, f"the basis {name!r}")
     axes = panels(len(names), ax, figsize, n_columns)
-    chosen = cmap if isinstance(cmap, Colormap) else colormaps[cmap]
+    chosen = colormap(cmap).with_extremes(bad=_NO_TARGET)
     for one, gene, moved in zip(axes, names, values, strict=True):
         top = float(np.nanmax(np.abs(moved), initial=0.0)) or 1.0
-        mappable = ScalarMappable(Normalize(-top, top), chosen.with_extremes(bad=_NO_TARGET))
+        mappable = diverging(moved, top, chosen)
         rgba = mappable.to_rgba(np.ma.masked_invalid(moved))
         scatter_cells(one, planar, rgba, size=size)
         if colorbar:

@@ -9,13 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap
 
 from scruot._messages import unknown
-from scruot.pl._colors import color_bar
+from scruot.pl._colors import color_bar, diverging
 from scruot.pl._figure import (
     COLUMN_WIDTH,
     dress_plot,
@@ -178,8 +176,7 @@ def _grid(
 ) -> None:
     values = means.to_numpy()
     top = float(np.abs(values).max()) or 1.0
-    chosen = cmap if isinstance(cmap, Colormap) else colormaps[cmap]
-    mappable = ScalarMappable(Normalize(-top, top), chosen)
+    mappable = diverging(values, top, cmap)
     if shares is None:
         ax.imshow(mappable.to_rgba(values), aspect="auto")
     else:

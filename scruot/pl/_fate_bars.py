@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from scruot._messages import did_you_mean
-from scruot.pl._figure import dress_plot, figure_of, finish, font, panels, shortened
+from scruot.pl._figure import dress_plot, finish, font, panels, shortened, title_panels
 from scruot.pl._read import time_text
 from scruot.pl._read_fates import Drawn, drawn_fates
 
@@ -103,10 +103,8 @@ def fate_bars(
     _explain(axes[-1], stored)
     if title is not None and groupby is None:
         axes[0].set_title(title, fontsize=font("title"))
-    elif title is not None and ax is None:
-        figure_of(axes[0]).suptitle(title, fontsize=font("title"))
-    elif title is not None:
-        axes[0].set_title(f"{title}\n{axes[0].get_title()}", fontsize=font("title"))
+    else:
+        title_panels(axes, title, own=ax is None)
     if groupby is None:
         return finish(axes[0], given=ax is not None, show=show, save=save)
     return finish(axes, given=ax is not None, show=show, save=save)

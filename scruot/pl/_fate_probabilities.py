@@ -7,21 +7,19 @@ from pathlib import Path
 
 import numpy as np
 from anndata import AnnData
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 
-from scruot._keys import basis_name
 from scruot.pl import _read
+from scruot.pl._colors import color_bar, colormap
 from scruot.pl._figure import (
     dress_embedding,
-    figure_of,
     finish,
-    font,
     panels,
     point_size,
     shortened,
+    title_panels,
 )
 from scruot.pl._read_fates import drawn_fates
 from scruot.pl._scatter import scatter_cells
@@ -104,14 +102,9 @@ def fate_probabilities(
     ['A', 'B', 'C']
     """
     stored = drawn_fates(adata, key, fates)
-    if basis is None and stored.use_rep is None:
-        options = [basis_name(name) for name in adata.obsm if name.startswith("X_")]
-        msg = f"Found basis=None for fates without a representation; name one of {options}."
-        raise ValueError(msg)
-    name, coordinates = _read.positions(adata, stored.use_rep or "", basis)
+    name, coordinates = _read.positions(adata, stored.use_rep, basis)
     position = _read.pick(coordinates, components, name)
-    chosen = cmap if isinstance(cmap, Colormap) else colormaps[cmap or "viridis"]
-    mappable = ScalarMappable(Normalize(0, 1), chosen)
+    mappable = ScalarMappable(Normalize(0, 1), colormap(cmap))
     axes = panels(stored.table.shape[1], ax, figsize, n_columns)
     known = stored.known
     for one, fate in zip(axes, stored.table.columns, strict=True):
@@ -124,14 +117,7 @@ def fate_probabilities(
         dress_embedding(one, name, components, shortened(str(fate)))
         if ax is None:
             one.label_outer()
-    figure = figure_of(axes[0])
     if colorbar:
-        bar = figure.colorbar(mappable, ax=axes, fraction=0.03, pad=0.02, aspect=25, shrink=0.8)
-        bar.set_label("fate probability", fontsize=font("label"))
-        bar.ax.tick_params(labelsize=font("tick"))
-        bar.outline.set_visible(False)
-    if title is not None and ax is None:
-        figure.suptitle(title, fontsize=font("title"))
-    elif title is not None:
-        axes[0].set_title(f"{title}\n{axes[0].get_title()}", fontsize=font("title"))
+        color_bar(axes, mappable, "fate probability", fraction=0.03, aspect=25)
+    title_panels(axes, title, own=ax is None)
     return finish(axes, given=ax is not None, show=show, save=save)

@@ -24,6 +24,7 @@ __all__ = [
     "panels",
     "point_size",
     "shortened",
+    "title_panels",
 ]
 
 Drawn = TypeVar("Drawn", Axes, list[Axes])
@@ -140,6 +141,14 @@ def dress_plot(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     if title is not None:
         ax.set_title(title, fontsize=font("title"))
+
+
+def title_panels(axes: Sequence[Axes], title: str | None, *, own: bool) -> None:
+    """Write a title over all panels of scruot's own figure, or over the first of the user's."""
+    if title is not None and own:
+        figure_of(axes[0]).suptitle(title, fontsize=font("title"))
+    elif title is not None:
+        axes[0].set_title(f"{title}\n{axes[0].get_title()}", fontsize=font("title"))
 
 
 def finish(

@@ -14,7 +14,15 @@ from matplotlib.collections import PathCollection
 from numpy.typing import NDArray
 
 from scruot.pl import _read
-from scruot.pl._figure import dress_embedding, figure_of, finish, font, panels, point_size
+from scruot.pl._figure import (
+    dress_embedding,
+    figure_of,
+    finish,
+    font,
+    panels,
+    point_size,
+    title_panels,
+)
 from scruot.pl._project import carry
 from scruot.pl._scatter import scatter_cells
 
@@ -108,14 +116,16 @@ def fit_quality(
     simulated = _read.evaluation(adata, fitted, "simulated")
     time = np.asarray(simulated["time"], dtype=float)
     weight = np.asarray(simulated["weight"], dtype=float)
-    shown = _shown(time, times, _read.time_labels(adata, fitted))
+    observed = _read.time_labels(adata, fitted)
+    labels = {float(t): observed.get(t, _read.time_text(t)) for t in np.unique(time)}
+    shown = _read.wanted_times(labels, times, "simulated cells")
     name, cells = _read.embedding(adata, fitted, basis)
     cells = _read.pick(cells, components, name)
     position = carry(adata, fitted, np.asarray(simulated["x"], dtype=float), basis, n_neighbors)[1]
     position = _read.pick(position, components, name)
-    observed = [cells[_read.cell_mask(adata, fitted, [t])] for t in shown]
+    seen_cells = [cells[_read.cell_mask(adata, fitted, [t])] for t in shown]
     axes = panels(len(shown), ax, figsize, n_columns)
-    for one, t, seen in zip(axes, shown, observed, strict=True):
+    for one, t, seen in zip(axes, shown, seen_cells, strict=True):
         scatter_cells(one, seen, _OBSERVED, size=size, alpha=alpha, label="observed")
         now = time == t
         _draw_weighted(one, position[now], weight[now], len(seen), size, alpha)
@@ -124,22 +134,6 @@ def fit_quality(
             one.label_outer()
     _explain(axes, title, own=ax is None)
     return finish(axes, given=ax is not None, show=show, save=save)
-
-
-def _shown(
-    time: NDArray[np.float64], times: Iterable[Any] | None, labels: dict[float, str]
-) -> list[float]:
-    simulated = [float(t) for t in np.unique(time)]
-    if times is None:
-        return simulated
-    numbers: dict[Any, float] = {label: t for t, label in labels.items()}
-    given = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
-    wanted: list[Any] = [numbers.get(t, t) for t in given]
-    lost = [t for t in wanted if t not in simulated]
-    if lost or not wanted:
-        msg = f"Found no simulated cells at times={lost or wanted}. Simulated times: {simulated}."
-        raise ValueError(msg)
-    return wanted
 
 
 def _draw_weighted(
@@ -179,16 +173,13 @@ def _panel_title(fitted: _read.Fit, table: pd.DataFrame, time: float) -> str:
 
 def _explain(axes: list[Axes], title: str | None, *, own: bool) -> None:
     handles: list[Any] = axes[0].get_legend_handles_labels()[0]
-    figure = figure_of(axes[0])
     style: dict[str, Any] = {"frameon": False, "fontsize": font("legend"), "handletextpad": 0.1}
     if own:
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=2, **style)
+        style |= {"loc": "outside lower center", "ncols": 2}
+        legend = figure_of(axes[0]).legend(handles=handles, **style)
     else:
         legend = axes[0].legend(handles=handles, **style)
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set(sizes=[16], alpha=1)
-    if title is not None and own:
-        figure.suptitle(title, fontsize=font("title"))
-    elif title is not None:
-        axes[0].set_title(f"{title}\n{axes[0].get_title()}", fontsize=font("title"))
+    title_panels(axes, title, own=own)

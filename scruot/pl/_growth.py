@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from scruot.pl import _read
-from scruot.pl._colors import GROWTH_LABEL, color_bar, growth_mappable
+from scruot.pl._colors import GROWTH_LABEL, GROWTH_MAP, diverging
 from scruot.pl._figure import dress_embedding, finish, new_axes
-from scruot.pl._scatter import scatter_cells
+from scruot.pl._layers import numbered_cells
 
 __all__ = ["growth"]
 
@@ -97,21 +96,12 @@ def growth(
     'Growth'
     """
     fitted = _read.fit(adata, key)
-    name, coordinates = _read.embedding(adata, fitted, basis)
-    position = _read.pick(coordinates, components, name)
     rates = _rates(adata, fitted)
-    keep = _read.cell_mask(adata, fitted, times)
-    keep &= np.isfinite(rates) & np.isfinite(position).all(1)
-    if not keep.any():
-        msg = f"Found no cell with finite growth and coordinates in the basis {name!r}."
-        raise ValueError(msg)
-    position, rates = position[keep], rates[keep]
-    mappable = growth_mappable(rates, vmax, cmap)
+    cells = numbered_cells(adata, fitted, rates, "finite growth", basis, times, components)
+    mappable = diverging(cells.values, vmax, cmap or GROWTH_MAP)
     axes = new_axes(ax, figsize)
-    scatter_cells(axes, position, mappable.to_rgba(rates), size=size, alpha=alpha)
-    if colorbar:
-        color_bar(axes, mappable, GROWTH_LABEL, extend=_clipped(rates, mappable))
-    dress_embedding(axes, name, components, title)
+    cells.draw(axes, mappable, GROWTH_LABEL if colorbar else None, size=size, alpha=alpha)
+    dress_embedding(axes, cells.basis, components, title)
     return finish(axes, given=ax is not None, show=show, save=save)
 
 
@@ -124,9 +114,3 @@ def _rates(adata: AnnData, fitted: _read.Fit) -> NDArray[np.float64]:
         )
         raise KeyError(msg)
     return adata.obs[name].to_numpy(dtype=float, na_value=np.nan)
-
-
-def _clipped(rates: NDArray[np.float64], mappable: ScalarMappable) -> str:
-    low, high = mappable.get_clim()
-    below, above = bool((rates < low).any()), bool((rates > high).any())
-    return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from anndata import AnnData
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
@@ -22,7 +21,8 @@ from scipy.interpolate import RectBivariateSpline
 
 from scruot._messages import unknown
 from scruot.pl import _read
-from scruot.pl._figure import COLUMN_WIDTH, dress_embedding, figure_of, finish, font, panels
+from scruot.pl._colors import color_bar, colormap
+from scruot.pl._figure import COLUMN_WIDTH, dress_embedding, finish, font, panels, title_panels
 
 __all__ = ["landscape"]
 
@@ -134,8 +134,9 @@ def landscape(
     found = _stored(adata, key, times)
     ceiling = vmax if vmax is not None else max(map(_ceiling, found.height))
     floor = float(found.height.min())
-    colors = cmap if isinstance(cmap, Colormap) else colormaps[cmap or _MAP]
-    mappable = ScalarMappable(Normalize(floor, max(ceiling, floor + 1e-9)), colors)
+    mappable = ScalarMappable(
+        Normalize(floor, max(ceiling, floor + 1e-9)), colormap(cmap, default=_MAP)
+    )
     n = len(found.labels)
     if kind == "map":
         axes = panels(n, ax, figsize, n_columns)
@@ -150,12 +151,10 @@ def landscape(
         dress_embedding(one, found.basis, found.components, label)
         if ax is None and kind == "map":
             one.label_outer()
-    if title is not None and ax is None:
-        figure_of(axes[0]).suptitle(title, fontsize=font("title"))
-    elif title is not None:
-        axes[0].set_title(f"{title}\n{axes[0].get_title()}", fontsize=font("title"))
+    title_panels(axes, title, own=ax is None)
     if colorbar:
-        _explain(axes, mappable, kind)
+        pad = 0.02 if kind == "map" else 0.06
+        color_bar(axes, mappable, "height  −log p", fraction=0.03, pad=pad)
     return finish(axes, given=ax is not None, show=show, save=save)
 
 
@@ -171,33 +170,17 @@ def _stored(adata: AnnData, key: str | None, times: Iterable[Any] | None) -> _He
     stored = adata.uns[name]
     held = [float(t) for t in stored["times"]]
     labels = _read.time_labels(adata, fitted)
-    names = [_label(labels.get(t, _read.time_text(t)), fitted.time_key) for t in held]
-    chosen = _chosen(held, labels, times)
+    known = {t: labels.get(t, _read.time_text(t)) for t in held}
+    shown = _read.wanted_times(known, times, "landscape")
     first, second = (int(c) for c in stored["components"])
     return _Heights(
-        np.asarray(stored["height"], dtype=float)[chosen],
-        [names[i] for i in chosen],
+        np.asarray(stored["height"], dtype=float)[[held.index(t) for t in shown]],
+        [_label(known[t], fitted.time_key) for t in shown],
         np.asarray(stored["x"], dtype=float),
         np.asarray(stored["y"], dtype=float),
         str(stored["basis"]),
         (first, second),
     )
-
-
-def _chosen(held: list[float], labels: dict[float, str], times: Iterable[Any] | None) -> list[int]:
-    if times is None:
-        return list(range(len(held)))
-    numbers: dict[Any, float] = {label: t for t, label in labels.items()}
-    given: list[Any] = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
-    wanted: list[Any] = [numbers.get(t, t) for t in given]
-    lost = [t for t in wanted if t not in held]
-    if lost or not wanted:
-        msg = (
-            f"Found times={lost or wanted}, without a landscape; expected some of {held}, or "
-            "other times of scruot.tl.landscape."
-        )
-        raise ValueError(msg)
-    return [held.index(t) for t in wanted]
 
 
 def _label(label: str, time_key: str) -> str:
@@ -296,17 +279,3 @@ def _finer(
     kx, ky = min(3, len(found.y) - 1), min(3, len(found.x) - 1)
     spline = RectBivariateSpline(found.y, found.x, height, kx=kx, ky=ky)
     return x, y, spline(y, x)
-
-
-def _explain(axes: list[Axes], mappable: ScalarMappable, kind: str) -> None:
-    bar = figure_of(axes[0]).colorbar(
-        mappable,
-        ax=axes,
-        fraction=0.03,
-        pad=0.02 if kind == "map" else 0.06,
-        aspect=22,
-        shrink=0.8,
-    )
-    bar.ax.tick_params(labelsize=font("tick"))
-    bar.set_label("height  −log p", fontsize=font("label"))
-    bar.outline.set_visible(False)

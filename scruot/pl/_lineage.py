@@ -16,11 +16,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from numpy.typing import NDArray
 
-from scruot._keys import basis_name
 from scruot._messages import did_you_mean
 from scruot.pl import _read
-from scruot.pl._figure import dress_embedding, figure_of, finish, font, panels, point_size
-from scruot.pl._read_transport import Transported, transported, wanted_times
+from scruot.pl._colors import color_bar, colormap
+from scruot.pl._figure import dress_embedding, finish, panels, point_size, title_panels
+from scruot.pl._read_transport import Transported, transported
 from scruot.pl._scatter import scatter_cells
 
 __all__ = ["ancestors", "descendants"]
@@ -225,10 +225,11 @@ def _draw(
     stored = transported(adata, key)
     column = column or getattr(stored.slots, direction)
     values = _values(adata, stored, column, direction)
-    basis, position = _position(adata, stored, style)
+    basis, coordinates = _read.positions(adata, stored.use_rep, style.basis)
+    position = _read.pick(coordinates, style.components, basis)
     known = list(stored.labels)
     valued = {known[k]: stored.labels[known[k]] for k in _with_values(stored, values)}
-    shown = wanted_times(valued, times)
+    shown = sorted(set(_read.wanted_times(valued, times, "values")))
     own = next(iter(valued)) if direction == "descendants" else list(valued)[-1]
     mappable = _mappable(values[stored.position == known.index(own)], values, style)
     axes = panels(len(shown), ax, style.figsize, style.n_columns)
@@ -241,7 +242,9 @@ def _draw(
         dress_embedding(one, basis, style.components, f"{title}{note}")
         if ax is None:
             one.label_outer()
-    _explain(axes, mappable, column, style, own=ax is None)
+    if style.colorbar:
+        color_bar(axes, mappable, column, fraction=0.03, aspect=25)
+    title_panels(axes, style.title, own=ax is None)
     return axes
 
 
@@ -272,31 +275,15 @@ def _with_values(stored: Transported, values: NDArray[np.float64]) -> list[int]:
     return [int(k) for k in np.unique(position) if k >= 0]
 
 
-def _position(
-    adata: AnnData, stored: Transported, style: _Style
-) -> tuple[str, NDArray[np.float64]]:
-    if style.basis is None and stored.use_rep is None:
-        options = [basis_name(name) for name in adata.obsm if name.startswith("X_")]
-        msg = f"Found basis=None for a transport without a representation; name one of {options}."
-        raise ValueError(msg)
-    basis, matrix = _read.positions(adata, stored.use_rep or "", style.basis)
-    return basis, _read.pick(matrix, style.components, basis)
-
-
 def _mappable(
     own: NDArray[np.float64], values: NDArray[np.float64], style: _Style
 ) -> ScalarMappable:
     # in the set a probability is 1; a mass may be anything
     whole = bool(np.nanmax(own) == 1 and np.nanmax(values) <= 1)
     top = style.vmax or (1.0 if whole else float(np.nanpercentile(values, 99)) or 1.0)
-    if isinstance(style.cmap, Colormap):
-        chosen = style.cmap
-    elif style.cmap is not None:
-        chosen = colormaps[style.cmap]
-    else:
-        # its palest end would not show beside the grey of other cells
-        chosen = ListedColormap(colormaps["YlOrRd"](np.linspace(0.08, 1, 256)))
-    return ScalarMappable(Normalize(0, top), chosen)
+    # its palest end would not show beside the grey of other cells
+    own_map = ListedColormap(colormaps["YlOrRd"](np.linspace(0.08, 1, 256)))
+    return ScalarMappable(Normalize(0, top), colormap(style.cmap or own_map))
 
 
 def _draw_panel(
@@ -324,18 +311,3 @@ def _draw_panel(
         zorder=2,
         label="cells",
     )
-
-
-def _explain(
-    axes: list[Axes], mappable: ScalarMappable, column: str, style: _Style, *, own: bool
-) -> None:
-    figure = figure_of(axes[0])
-    if style.colorbar:
-        bar = figure.colorbar(mappable, ax=axes, fraction=0.03, pad=0.02, aspect=25, shrink=0.8)
-        bar.set_label(column, fontsize=font("label"))
-        bar.ax.tick_params(labelsize=font("tick"))
-        bar.outline.set_visible(False)
-    if style.title is not None and own:
-        figure.suptitle(style.title, fontsize=font("title"))
-    elif style.title is not None:
-        axes[0].set_title(f"{style.title}\n{axes[0].get_title()}", fontsize=font("title"))

@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 from anndata import AnnData
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from scruot.io.store import fitted_representation, read_model, read_record
 from scruot.pl import _read
-from scruot.pl._colors import color_bar
+from scruot.pl._colors import diverging
 from scruot.pl._figure import dress_embedding, finish, new_axes
-from scruot.pl._scatter import scatter_cells
+from scruot.pl._layers import numbered_cells
 
 __all__ = ["potential"]
 
@@ -114,28 +112,15 @@ def potential(
     'genes1'
     """
     fitted = _read.fit(adata, key)
-    name, coordinates = _read.embedding(adata, fitted, basis)
-    position = _read.pick(coordinates, components, name)
     values = _values(adata, fitted, time)
-    keep = _read.cell_mask(adata, fitted, times)
-    keep &= np.isfinite(values) & np.isfinite(position).all(1)
-    if not keep.any():
-        msg = f"Found no cell with a finite potential and coordinates in the basis {name!r}."
-        raise ValueError(msg)
-    position, values = position[keep], values[keep]
-    limit = vmax or float(np.percentile(np.abs(values), 99)) or 1.0
-    colors = cmap if isinstance(cmap, Colormap) else colormaps[cmap or _MAP]
-    mappable = ScalarMappable(Normalize(-limit, limit), colors)
+    cells = numbered_cells(adata, fitted, values, "a finite potential", basis, times, components)
+    mappable = diverging(cells.values, vmax, cmap or _MAP)
     axes = new_axes(ax, figsize)
-    scatter_cells(axes, position, mappable.to_rgba(values), size=size, alpha=alpha)
-    if colorbar:
-        label = (
-            "potential"
-            if time is None
-            else f"potential at {fitted.time_key} {_read.time_text(time)}"
-        )
-        color_bar(axes, mappable, label, extend=_clipped(values, limit))
-    dress_embedding(axes, name, components, title)
+    label = "potential"
+    if time is not None:
+        label += f" at {fitted.time_key} {_read.time_text(time)}"
+    cells.draw(axes, mappable, label if colorbar else None, size=size, alpha=alpha)
+    dress_embedding(axes, cells.basis, components, title)
     return finish(axes, given=ax is not None, show=show, save=save)
 
 
@@ -156,8 +141,3 @@ def _values(adata: AnnData, fitted: _read.Fit, time: float | None) -> NDArray[np
     x = fitted_representation(adata, read_record(adata, fitted.slots.key))
     model = read_model(adata, fitted.slots.key)
     return model.potential(float(time), x).astype(float)
-
-
-def _clipped(values: NDArray[np.float64], limit: float) -> str:
-    below, above = bool((values < -limit).any()), bool((values > limit).any())
-    return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]

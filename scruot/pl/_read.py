@@ -28,6 +28,7 @@ __all__ = [
     "time_text",
     "times_of",
     "vectors",
+    "wanted_times",
 ]
 
 
@@ -73,12 +74,21 @@ def embedding(adata: AnnData, fitted: Fit, basis: str | None) -> tuple[str, NDAr
     return positions(adata, fitted.use_rep, basis)
 
 
-def positions(adata: AnnData, default: str, basis: str | None) -> tuple[str, NDArray[np.float64]]:
-    """Return the name of a basis and every cell's position in it; `default` is an ``obsm`` key."""
+def positions(
+    adata: AnnData, default: str | None, basis: str | None
+) -> tuple[str, NDArray[np.float64]]:
+    """Return the name of a basis and every cell's position in it.
+
+    `default` is an ``obsm`` key; ``None`` where the result knows no representation, as an imported
+    transport does not.
+    """
     known = list(adata.obsm.keys())
+    options = [basis_name(name) for name in known if name.startswith("X_")]
     use_rep = default if basis is None else embedding_key(basis, known)
+    if use_rep is None:
+        msg = f"Found basis=None for a result without a representation; name one of {options}."
+        raise ValueError(msg)
     if use_rep != "X" and use_rep not in adata.obsm:
-        options = [basis_name(name) for name in known if name.startswith("X_")]
         msg = unknown("basis", basis_name(use_rep), options)
         raise KeyError(msg)
     return basis_name(use_rep), matrix(adata, use_rep)
@@ -160,14 +170,31 @@ def cell_mask(adata: AnnData, fitted: Fit, times: Iterable[Any] | None) -> NDArr
     """Mark the cells of some times, given as numbers or by their labels."""
     if times is None:
         return np.ones(adata.n_obs, dtype=bool)
-    labels = time_labels(adata, fitted)
+    shown = wanted_times(time_labels(adata, fitted), times, "cells")
+    return np.isin(times_of(adata, fitted), shown)
+
+
+def wanted_times(
+    labels: Mapping[float, str], times: Iterable[Any] | None, what: str
+) -> list[float]:
+    """Return times that are given as numbers or by their labels, as they are asked for; or all.
+
+    Raises
+    ------
+    ValueError
+        For times that are none of them, or none at all.
+    """
+    if times is None:
+        return list(labels)
     known: dict[Any, float] = {t: t for t in labels} | {name: t for t, name in labels.items()}
-    wanted = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
-    lost = [time for time in wanted if time not in known]
-    if lost or not wanted:
-        msg = f"Found no cells at times={lost or wanted}. Observed times: {list(labels.values())}."
+    asked = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
+    lost = [time for time in asked if time not in known]
+    if lost or not asked:
+        names = list(labels.values())
+        hint = did_you_mean(str(lost[0]), names) if lost else ""
+        msg = f"Found no {what} at times={lost or asked}; expected some of {names}.{hint}"
         raise ValueError(msg)
-    return np.isin(times_of(adata, fitted), [known[time] for time in wanted])
+    return [known[time] for time in asked]
 
 
 def evaluation(adata: AnnData, fitted: Fit, entry: str) -> Any:

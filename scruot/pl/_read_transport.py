@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,10 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scruot._keys import TransportSlots, transport_slots
-from scruot._messages import did_you_mean
 from scruot.io.couplings import read_transport
 from scruot.pl._read import time_text
 
-__all__ = ["Transported", "table_entry", "transported", "wanted_times"]
+__all__ = ["Transported", "table_entry", "transported"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +80,3 @@ def table_entry(adata: AnnData, key: str | None) -> Mapping[str, Any]:
         )
         raise KeyError(msg)
     return entry
-
-
-def wanted_times(labels: Mapping[float, str], times: Iterable[Any] | None) -> list[float]:
-    """Return some of the times, given as numbers or by their labels; all for ``None``."""
-    if times is None:
-        return list(labels)
-    known: dict[Any, float] = {t: t for t in labels} | {name: t for t, name in labels.items()}
-    asked = [times] if isinstance(times, str) or np.isscalar(times) else list(times)
-    lost = [time for time in asked if time not in known]
-    if lost or not asked:
-        hint = did_you_mean(str(lost[0]), labels.values()) if lost else ""
-        msg = f"Found times={lost or asked}; expected some of {list(labels.values())}.{hint}"
-        raise ValueError(msg)
-    return [t for t in labels if t in {known[time] for time in asked}]

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 from anndata import AnnData
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from scruot._checks import whole
 from scruot._messages import unknown
 from scruot.io.gene_tables import read_jacobian
-from scruot.pl._colors import color_bar
+from scruot.pl._colors import clipped, color_bar, colormap
 from scruot.pl._figure import COLUMN_WIDTH, dress_plot, finish, font, panels, shortened
 from scruot.pl._network import draw_network, explain_network
 from scruot.pl._read_genes import derivatives, known_genes
@@ -135,7 +134,7 @@ def regulatory_jacobian(
     n, across = len(shown), n_columns or (len(shown) if len(shown) <= 3 else 4)
     size = figsize or _size(n, min(n, across), names, kind)
     axes = panels(n, ax, size, min(n, across), share=False)
-    mappable = ScalarMappable(Normalize(-top, top), _colormap(cmap))
+    mappable = ScalarMappable(Normalize(-top, top), colormap(cmap).with_extremes(bad=_NOT_KEPT))
     written = numbers if numbers is not None else len(names) <= _MAX_NUMBERS
     for one, (group, values) in zip(axes, shown.items(), strict=True):
         named = title if title is not None and n == 1 else _title(group, column)
@@ -149,7 +148,8 @@ def regulatory_jacobian(
     if kind == "network":
         explain_network(axes[-1], mappable.get_cmap())
     else:
-        color_bar(axes, mappable, _LABEL, extend=_beyond(list(shown.values()), top))
+        values = np.concatenate([m.ravel() for m in shown.values()])
+        color_bar(axes, mappable, _LABEL, extend=clipped(values, mappable))
     single = groups is not None and n == 1 and (isinstance(groups, str) or np.isscalar(groups))
     if single:
         return finish(axes[0], given=ax is not None, show=show, save=save)
@@ -160,11 +160,6 @@ def _title(group: str, column: str) -> str:
     """Say what a number is."""
     number = group.replace(".", "", 1).removeprefix("-").isdigit()
     return shortened(f"{column} {group}" if number else group, 20)
-
-
-def _colormap(cmap: str | Colormap) -> Colormap:
-    chosen = cmap if isinstance(cmap, Colormap) else colormaps[cmap]
-    return chosen.with_extremes(bad=_NOT_KEPT)
 
 
 def _off_diagonal(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -184,12 +179,6 @@ def _largest(matrices: list[NDArray[np.float64]]) -> float:
     between = max(float(_off_diagonal(values).max()) for values in matrices)
     own = max(float(np.abs(np.nan_to_num(values)).max()) for values in matrices)
     return between or own or 1.0
-
-
-def _beyond(matrices: list[NDArray[np.float64]], top: float) -> str:
-    values = np.concatenate([m[np.isfinite(m)] for m in matrices])
-    ends = {(False, False): "neither", (True, False): "min", (False, True): "max"}
-    return ends.get((bool((values < -top).any()), bool((values > top).any())), "both")
 
 
 def _size(n: int, across: int, names: list[str], kind: str) -> tuple[float, float]:

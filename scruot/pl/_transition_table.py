@@ -7,14 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 from anndata import AnnData
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from numpy.typing import NDArray
 
 from scruot._messages import unknown
-from scruot.pl._colors import color_bar
+from scruot.pl._colors import color_bar, colormap
 from scruot.pl._figure import COLUMN_WIDTH, dress_plot, finish, font, new_axes, shortened
 from scruot.pl._read_transport import table_entry, transported
 
@@ -133,7 +132,7 @@ def _mappable(
     table: NDArray[np.float64], values: str, cmap: str | Colormap | None
 ) -> ScalarMappable:
     top = float(np.nanmax(table, initial=0.0)) if values == "mass" else 1.0
-    chosen = cmap if isinstance(cmap, Colormap) else colormaps[cmap or "Blues"]
+    chosen = colormap(cmap, default="Blues")
     return ScalarMappable(Normalize(0, top or 1.0), chosen.with_extremes(bad="0.9"))
 
 

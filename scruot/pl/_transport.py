@@ -18,7 +18,8 @@ from scruot.pl._alluvial import Alluvium, Ribbon, layout
 from scruot.pl._alluvial_names import NODE_WIDTH, beside, extent, write_names
 from scruot.pl._colors import group_colors
 from scruot.pl._figure import COLUMN_WIDTH, finish, font, new_axes
-from scruot.pl._read_transport import table_entry, transported, wanted_times
+from scruot.pl._read import wanted_times
+from scruot.pl._read_transport import table_entry, transported
 
 __all__ = ["transport"]
 
@@ -109,7 +110,7 @@ def transport(
     known = _known(adata, str(entry["groupby"]), masses)
     order = known if groups is None else _chosen(groups, known)
     labels = {t: name for t, name in stored.labels.items() if t in set(masses["time"])}
-    shown = wanted_times(labels, times)
+    shown = sorted(set(wanted_times(labels, times, "flow")))
     _check_consecutive(shown, list(labels), labels)
     masses = masses[masses["time"].isin(shown)]
     if not masses["group"].astype(str).isin(order).any():
