@@ -11,7 +11,7 @@ import pandas as pd
 
 from scruot.tl._diagnosis import Check, judged, unchecked
 
-_PROGENITORS = (2.0, 3.0)
+_PROGENITORS = 2.0, 1.5  # good up to, bad beyond so many times that
 _LOST = (0.05, 0.2)
 _MISCALIBRATED = (0.05, 0.15)
 _SKILL = (0.3, 0.0)
@@ -33,6 +33,7 @@ def fates(
         return [unchecked("fates", "none were computed", "tl.fate_probabilities")]
     figures = record.get("quality", {})
     ratio = float(figures.get("spread_over_near", np.nan))
+    limit = float(figures.get("progenitor_limit", _PROGENITORS[0]))
     lost = float(figures.get("none_share", np.nan))
     found = []
     if math.isfinite(ratio):
@@ -40,7 +41,7 @@ def fates(
             judged(
                 "fates: progenitors",
                 ratio,
-                _PROGENITORS,
+                (limit, _PROGENITORS[1] * limit),
                 finding=f"the narrowest snapshot is {_RATIO.format(ratio)} as wide as its near "
                 "distances",
                 remedy="no snapshot looks like progenitors, so early fates are overconfident or "

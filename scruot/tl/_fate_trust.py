@@ -15,6 +15,9 @@ from scruot.tl._fate_carry import Carried, FateCells
 logger = logging.getLogger(__name__)
 
 _NO_PROGENITORS = 2.0  # spread of the narrowest snapshot over near distances
+# what one Gaussian of few dimensions has, whose cells have near neighbours anyway
+_ROUND = {1: 114.0, 2: 9.2, 3: 4.2, 4: 2.8, 5: 2.1}
+_BEYOND = 1.1  # how far beyond that a snapshot is no one cloud
 _UNLIKE = 0.5  # of the variance of coupled fates that simulated ones miss
 _LOST = 0.2  # share of descendants that end in no state
 
@@ -23,8 +26,10 @@ def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
     """Return figures by which to judge fates.
 
     ``spread_over_near``
-        Of :func:`scruot.transport.auto_settings`: beyond about 2 no snapshot looks like
-        progenitors.
+        Of :func:`scruot.transport.auto_settings`: beyond ``progenitor_limit`` no snapshot looks
+        like progenitors.
+    ``progenitor_limit``
+        2, and more in less than six dimensions, where one Gaussian has as much.
     ``none_share``
         Share of the descendants, over all cells, that end in no terminal state.
     ``without_fate``
@@ -39,10 +44,16 @@ def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
         "spread_over_near": float("nan")
         if found.settings is None
         else float(found.settings.spread_over_near),
+        "progenitor_limit": _limit(cells.x.shape[1]),
         "none_share": float(total[-1] / total.sum()) if total.sum() > 0 else float("nan"),
         "without_fate": int((~known).sum()),
         "agreement": _agreement(cells, found, known),
     }
+
+
+def _limit(n_dims: int) -> float:
+    """Return what the spread over near distances may be in so many dimensions."""
+    return max(_NO_PROGENITORS, _BEYOND * _ROUND.get(n_dims, 0.0))
 
 
 def _agreement(cells: FateCells, found: Carried, known: NDArray[np.bool_]) -> float:
@@ -60,16 +71,16 @@ def _agreement(cells: FateCells, found: Carried, known: NDArray[np.bool_]) -> fl
 
 def warn(figures: Mapping[str, Any]) -> None:
     """Log what makes fates doubtful, with the remedy."""
-    ratio = figures["spread_over_near"]
-    if ratio > _NO_PROGENITORS:
+    ratio, limit = figures["spread_over_near"], figures["progenitor_limit"]
+    if ratio > limit:
         logger.warning(
             "No snapshot looks like progenitors: the narrowest is %.*f times as wide as its near "
-            "distances (up to %g is usual). Noise cannot be told from fates, so probabilities of "
+            "distances (up to %.2g is usual). Noise cannot be told from fates, so probabilities of "
             "early cells are not to be trusted; add an earlier snapshot, or start with cells of "
             "one kind.",
             0 if ratio >= 10 else 1,
             ratio,
-            _NO_PROGENITORS,
+            limit,
         )
     if figures["agreement"] < 1 - _UNLIKE:
         logger.warning(

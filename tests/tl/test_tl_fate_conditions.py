@@ -125,6 +125,9 @@ def test_cells_are_units_where_no_replicates_are_named(apart, caplog):
     assert table["unit"].unique().tolist() == ["cells"]
     np.testing.assert_allclose(table["p"], 0.1)
     assert "units of the test are cells" in caplog.text
+    # one round cloud of two dimensions at the start is progenitors
+    assert "progenitors" not in caplog.text
+    assert apart.uns["fates"]["quality"]["progenitor_limit"] > 9
 
 
 def test_a_condition_may_lack_a_time_between(rng):

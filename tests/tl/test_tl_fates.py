@@ -182,7 +182,8 @@ def test_without_a_snapshot_of_progenitors_a_warning_says_so(cells, caplog):
     with caplog.at_level(logging.WARNING, logger="scruot"):
         run(late)
     assert "No snapshot looks like progenitors" in caplog.text
-    assert late.uns["fates"]["quality"]["spread_over_near"] > 2
+    figures = late.uns["fates"]["quality"]
+    assert figures["spread_over_near"] > figures["progenitor_limit"] == 2
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="scruot"):
         run(cells)
