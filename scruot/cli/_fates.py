@@ -56,6 +56,24 @@ def fates(
         str | None,
         typer.Option(help="--key-added of the fit or of the transport.", show_default=False),
     ] = None,
+    condition_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Conditions in obs, each followed by itself; the test of their shift is in "
+            "uns['fate_shift'].",
+            show_default=False,
+        ),
+    ] = None,
+    replicate_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Replicates in obs, for that test and for --n-bootstrap.", show_default=False
+        ),
+    ] = None,
+    n_bootstrap: Annotated[
+        int | None,
+        typer.Option(help="Repetitions for standard errors.", show_default=False),
+    ] = None,
     stochastic: Annotated[
         bool, typer.Option("--stochastic", help="Simulate with the noise of the model to the end.")
     ] = False,
@@ -104,6 +122,9 @@ def fates(
         source=source,  # type: ignore[arg-type]  # the tool says what it may be
         key=key,
         none=none,
+        condition_key=condition_key,
+        replicate_key=replicate_key,
+        n_bootstrap=n_bootstrap,
         stochastic=stochastic,
         time_key=time_key,
         use_rep=use_rep,

@@ -53,3 +53,20 @@ def test_without_labels_the_last_time_is_searched(scr, fitted, tmp_path):
     np.testing.assert_allclose(
         found.obsm["fate_probabilities"], expected.obsm["fate_probabilities"]
     )
+
+
+def test_conditions_and_replicates(scr, fitted, tmp_path):
+    cells = anndata.read_h5ad(fitted)
+    # every group and time in each of six animals
+    animal = np.arange(cells.n_obs) % 6
+    cells.obs["animal"] = [f"animal {k}" for k in animal]
+    cells.obs["drug"] = np.where(animal % 2, "drug", "control")
+    path, out = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
+    cells.write_h5ad(path)
+    samples = ("--condition-key", "drug", "--replicate-key", "animal", "--n-bootstrap", "2")
+    result = scr("fates", path, *BY_LINEAGE, "-o", out, *samples, "--quiet")
+    assert result.code == 0, result.err
+    found = anndata.read_h5ad(out)
+    assert set(found.uns["fate_shift"]["condition"]) == {"drug"}
+    assert found.uns["fate_shift"]["p_least"].iloc[0] == 0.1
+    assert (found.obsm["fate_probabilities_se"] >= 0).all(axis=None)
