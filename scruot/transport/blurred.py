@@ -26,6 +26,7 @@ _MOST_SWEEPS, _LEAST_SWEEPS = 5000, 100
 _DEAR = 1_000_000  # pairs from which a sweep is dear
 _RESIDUAL = 1e-9  # mass that Newton steps leave where it should not be, over all
 _MOST_STEPS = 60  # absorptions of Newton's method
+_MOST_PRODUCTS = 1000  # of one of its steps
 _MOST_CUTS = 6
 _MET = 1e-6  # relative error of a column of exact mass
 
@@ -79,6 +80,7 @@ def entropic_potentials(
         start=found.psi,
         tol=_RESIDUAL,
         most=_MOST_STEPS,
+        products=_MOST_PRODUCTS,
         sides=sides,
     )
     return Potentials(solved.phi, solved.psi, solved.residual <= _RESIDUAL)
@@ -130,6 +132,7 @@ def cut_to_share(
             i, j = torch.nonzero(block > least, as_tuple=True)
             listed.append((i + part.start, j, block[i, j]))
         row, col, mass = (torch.cat(part) for part in zip(*listed, strict=True))
+        del listed  # as large as the lists made of it
         graph, plan = sparsify(EdgeGraph(row, col, costs.shape), mass, *wanted, share=1.0 - lost)
         if not sides.source.exact:
             plan = fit_exact(graph, plan, a, b, sides)

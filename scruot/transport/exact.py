@@ -19,6 +19,7 @@ __all__ = ["SparsePlan", "prune", "solve_exact", "sparsify"]
 
 _LOG = logging.getLogger(__name__)
 
+_SORTED = 2**22  # entries of a plan that are sorted at once
 _MOST_FITS = 300  # rescalings of a cut plan
 _CERTIFIED = 1e-4  # relative gap from which a plan counts as converged
 
@@ -143,7 +144,27 @@ def sparsify(
 def _largest_share(
     value: Tensor, group: Tensor, total: Tensor, counts: Tensor, share: float
 ) -> Tensor:
-    """Mask of the fewest values of each (contiguous) group that hold ``share`` of its sum."""
+    """Mask of the fewest values of each (contiguous) group that hold ``share`` of its sum.
+
+    Some groups at a time: sorting all of a large plan would take several times its memory.
+    """
+    keep = torch.empty_like(value, dtype=torch.bool)
+    ends = torch.cumsum(counts, 0)
+    first, begin = 0, 0
+    while first < counts.numel():
+        last = max(first + 1, int(torch.searchsorted(ends, begin + _SORTED, right=True)))
+        end = int(ends[last - 1])
+        some, groups = slice(begin, end), slice(first, last)
+        keep[some] = _largest_of_groups(
+            value[some], group[some] - first, total[groups], counts[groups], share
+        )
+        first, begin = last, end
+    return keep
+
+
+def _largest_of_groups(
+    value: Tensor, group: Tensor, total: Tensor, counts: Tensor, share: float
+) -> Tensor:
     part = value / total[group].clamp_min(1e-300)
     # one sort: by group, and in a group from the largest part to the smallest
     order = torch.argsort(group - 0.5 * part.clamp_max(1.0), stable=True)

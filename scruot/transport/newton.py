@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 _CAP = 300.0  # largest exponent of a scaling between two absorptions
 _SWEEPS = 3  # after each absorption
 _NEWTON = 3  # steps between two absorptions
-_CONJUGATE = 60  # products of a Newton step
+_CONJUGATE = 60  # products of a Newton step, by default
 _ACCURACY = 0.1  # to which its linear system is solved
 _LONGEST = 30.0  # change of a potential in a Newton step, over eps
 _ABSORB = 20.0  # change after which the kernel is computed again, over eps
@@ -78,6 +78,7 @@ def newton_potentials(
     start: Tensor | None = None,
     tol: float,
     most: int = 20,
+    products: int = _CONJUGATE,
     sides: Sides = WFR,
 ) -> NewtonPotentials:
     """Solve the entropic problem while eps falls by four from ``first`` to ``last``.
@@ -96,6 +97,8 @@ def newton_potentials(
         Residual to reach at the last eps.
     most
         Most absorptions, each with up to three Newton steps, at each eps.
+    products
+        Most products with the curvature in each Newton step.
     sides
         Penalties of rows and columns.
 
@@ -107,7 +110,7 @@ def newton_potentials(
     eps, before = max(first, last), None
     while True:
         enough = tol if eps <= last else max(tol, _ROUGH)
-        found = _solve_at(_Problem(costs, a, b, sides, eps), psi, enough, most)
+        found = _solve_at(_Problem(costs, a, b, sides, eps, products), psi, enough, most)
         if eps <= last:
             return found
         psi, following = found.psi, max(eps / _FACTOR, last)
@@ -126,6 +129,7 @@ class _Problem:
     b: Tensor
     sides: Sides
     eps: float
+    products: int
 
     def rows(self, soft: Tensor) -> Tensor:
         """Row potentials from the logarithm of the row sums of the kernel."""
@@ -237,7 +241,9 @@ class _Expansion:
         """Step with backtracking; None where no step increases the dual value enough."""
         problem = kernel.problem
         longest, bound = _LONGEST * problem.eps, problem.sides.target.bound
-        direction = conjugate_gradients(self.curvature, self.gradient, self.diagonal)
+        direction = conjugate_gradients(
+            self.curvature, self.gradient, self.diagonal, most=problem.products
+        )
         direction = direction.clamp(-longest, longest)
         size = 1.0
         for _ in range(_TRIALS):
@@ -262,14 +268,14 @@ def _value(problem: _Problem, phi: Tensor, psi: Tensor, mass: float) -> float:
 
 
 def conjugate_gradients(
-    apply: Callable[[Tensor], Tensor], right: Tensor, diagonal: Tensor
+    apply: Callable[[Tensor], Tensor], right: Tensor, diagonal: Tensor, *, most: int = _CONJUGATE
 ) -> Tensor:
     """Solve a positive definite system roughly, with a diagonal preconditioner."""
     x, r = torch.zeros_like(right), right.clone()
     z = r / diagonal
     p, now = z, float(r @ z)
     enough = _ACCURACY**2 * now
-    for _ in range(_CONJUGATE):
+    for _ in range(most):
         q = apply(p)
         curvature = float(p @ q)
         if not curvature > 0.0:  # rounding

@@ -92,3 +92,16 @@ def test_newton_steps_settle_what_sweeps_do_not(apart, side, monkeypatch, caplog
     monkeypatch.setattr(blurred, "_MOST_STEPS", 0)
     assert not couple(x, y, a, b, source=side, target=EXACT, reg=1.0).converged
     assert "has not converged" in caplog.text
+
+
+def test_sharp_plans_take_many_products(monkeypatch):
+    rng = torch.Generator().manual_seed(2)
+    x, y = (torch.randn(150, 5, generator=rng, dtype=torch.float64) for _ in range(2))
+    a = torch.ones(150).double() / 150
+    monkeypatch.setattr(blurred, "_MOST_SWEEPS", 20)
+    plan = couple(x, y, a, a, source=EXACT, target=EXACT, reg=0.02)
+    assert plan.converged
+    torch.testing.assert_close(plan.col_mass, a, rtol=1e-6, atol=0.0)
+    monkeypatch.setattr(blurred, "_MOST_PRODUCTS", 5)
+    monkeypatch.setattr(blurred, "_MOST_STEPS", 10)
+    assert not couple(x, y, a, a, source=EXACT, target=EXACT, reg=0.02).converged

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scruot.transport import hierarchical, wfr_cost, wfr_coupling
+from scruot.transport import exact, hierarchical, wfr_cost, wfr_coupling
 
 
 @pytest.mark.parametrize("delta", [1.5, 5.0])
@@ -104,3 +104,14 @@ def test_cut_entries_leave_the_marginals(small):
     assert cut.row.numel() < 0.9 * whole.row.numel()
     np.testing.assert_allclose(cut.row_mass, whole.row_mass, rtol=1e-9)
     np.testing.assert_allclose(cut.col_mass, whole.col_mass, rtol=1e-2)
+
+
+def test_a_plan_that_is_cut_in_parts_is_cut_as_a_whole(small, monkeypatch):
+    x, y, a, b = small
+    whole = wfr_coupling(x, y, a, b, 2.0, blur=1.0, kept_mass=0.8)
+    monkeypatch.setattr(exact, "_SORTED", 50)
+    parts = wfr_coupling(x, y, a, b, 2.0, blur=1.0, kept_mass=0.8)
+    assert 0.01 < len(whole.mass) / (len(a) * len(b)) < 0.9
+    assert torch.equal(parts.row, whole.row)
+    assert torch.equal(parts.col, whole.col)
+    torch.testing.assert_close(parts.mass, whole.mass, rtol=1e-12, atol=0.0)
