@@ -11,11 +11,11 @@ from anndata import AnnData
 from tqdm.auto import tqdm
 
 from scruot._checks import check_seed, whole
-from scruot._keys import CROSS_VALIDATION
+from scruot._keys import CROSS_VALIDATION, checked_key
 from scruot.dynamics.device import resolve_device
 from scruot.io.mass import Mass
 from scruot.io.read import read_cells
-from scruot.io.store import writable
+from scruot.io.store import check_writable, writable
 from scruot.tl._folds import Fold, read_candidates, read_left_out
 from scruot.tl._reading import how_to_read
 
@@ -150,6 +150,8 @@ def cross_validate(
     random_state = check_seed(random_state)
     whole("n_seeds", n_seeds)
     whole("n_cells", n_cells)
+    _check_free(adata, key_added)
+    check_writable(adata, copy=copy)
     candidates = read_candidates(adata, methods, params)
     target = resolve_device(device)
     source = {
@@ -178,3 +180,14 @@ def cross_validate(
     written = writable(adata, copy=copy)
     written.uns[key_added] = table
     return written if copy else table.copy()
+
+
+def _check_free(adata: AnnData, key_added: str) -> None:
+    """Refuse to replace an entry of ``uns`` that is no table, such as a fit."""
+    held = adata.uns.get(checked_key(key_added))
+    if held is not None and not isinstance(held, pd.DataFrame):
+        msg = (
+            f"Found key_added={key_added!r}, an entry of uns that is no table and would be lost; "
+            "expected a free name."
+        )
+        raise ValueError(msg)

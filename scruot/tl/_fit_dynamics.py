@@ -182,18 +182,18 @@ def fit_dynamics(
         holdout = list(holdout)  # an iterator is read twice
     path = _checkpoint_path(checkpoint)
     target = resolve_device(device)
-    cells = read_cells(
-        adata,
-        time_key=time_key,
-        use_rep=use_rep,
-        n_dims=n_dims,
-        mass=mass,
-        holdout=holdout,
-        holdout_cells=holdout_cells,
-        batch_key=batch_key,
-        replicate_key=replicate_key,
-        random_state=random_state,
-    )
+    reading: dict[str, Any] = {
+        "time_key": time_key,
+        "use_rep": use_rep,
+        "n_dims": n_dims,
+        "mass": mass,
+        "holdout": holdout,
+        "holdout_cells": holdout_cells,
+        "batch_key": batch_key,
+        "replicate_key": replicate_key,
+        "random_state": random_state,
+    }
+    cells = read_cells(adata, **reading)
     labels = cells.replicates()
     fitted = fit_snapshots(
         cells.snapshots(),
@@ -208,18 +208,7 @@ def fit_dynamics(
     )
     assumed = describe_mass(mass, cells.time, cells.mass)
     logger.info("%s: %s; %s", method, assumed, _describe_automatic(params, fitted.resolved))
-    call = {
-        "time_key": time_key,
-        "use_rep": use_rep,
-        "n_dims": n_dims,
-        "mass": mass,
-        "holdout": holdout,
-        "holdout_cells": holdout_cells,
-        "batch_key": batch_key,
-        "replicate_key": replicate_key,
-        "n_models": n_models,
-        "random_state": random_state,
-    }
+    call = {**reading, "n_models": n_models}
     basis = basis_name(use_rep)
     record = model_record(fitted, params, call, cells, adata.obs_names)
     obsm, obs = evaluate_at_cells(fitted.dynamics, cells.time, cells.x, names, basis)

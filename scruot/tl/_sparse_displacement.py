@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from scruot._keys import DisplacementSlots, displacement_slots
 from scruot.displacement.calibrate import adjusted
+from scruot.displacement.local import Pair
 from scruot.dynamics.device import resolve_device
 from scruot.io.displacement import Ranked, genes_record
 from scruot.io.loadings import require_unique_genes
@@ -230,6 +231,8 @@ def sparse_displacement(
     pairs = comparisons(adata, time_key, source, target, masses)
     origin = chosen_coupling(adata, coupling, coupling_key, time_key, pairs)
     groups = None if groupby is None else read_groups(adata, groupby)
+    # what may be refused comes before what takes long
+    plans = stored_plans(adata, coupling_key, pairs) if origin == "transport" else None
     genes = read_genes_matrix(adata, layer)
     rows = [(p.source, p.target) for p in pairs]
     ends = None
@@ -241,21 +244,13 @@ def sparse_displacement(
         cells = read_representation(adata, use_rep, n_dims)
         require_variation(cells, use_rep)
     clouds = make_pairs(genes, cells.astype(np.float64), ends, rows, masses)
-    plans: list[csr_matrix] | None = None
-    if origin == "transport":
-        plans = stored_plans(adata, coupling_key, pairs)
-    elif method != "elastic" or origin == "dynamics":
+    if plans is None and (method != "elastic" or origin == "dynamics"):
         plans = find_plans(clouds, params)
     codes = [
         np.zeros(len(p.source), dtype=np.intp) if groups is None else groups.codes[p.source]
         for p in pairs
     ]
-    if plans is not None and method == "local":
-        maps = local_maps(clouds, plans, codes, params)
-    elif plans is not None and method == "icnn":
-        maps = icnn_maps(clouds, plans, codes, params, device, progress=progress)
-    else:
-        maps = elastic_maps(clouds, plans, codes, params)
+    maps = _maps(clouds, plans, codes, params, device, progress=progress)
     record = genes_record(
         _ranked(pairs, maps, codes, groups),
         adata.var_names,
@@ -286,6 +281,22 @@ def sparse_displacement(
     written = writable(adata, copy=copy)
     _write(written, pairs, maps, record, params, slots)
     return written if copy else None
+
+
+def _maps(
+    clouds: Sequence[Pair],
+    plans: Sequence[csr_matrix] | None,
+    codes: Sequence[NDArray[np.integer]],
+    params: MapParams,
+    device: str,
+    *,
+    progress: bool,
+) -> Maps:
+    if plans is not None and params.method == "local":
+        return local_maps(clouds, plans, codes, params)
+    if plans is not None and params.method == "icnn":
+        return icnn_maps(clouds, plans, codes, params, device, progress=progress)
+    return elastic_maps(clouds, plans, codes, params)
 
 
 def _zipped(pairs: Sequence[Comparison], maps: Maps) -> Any:

@@ -57,8 +57,7 @@ def test_prox_of_k_support_is_what_minimisation_finds(k, strength):
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_value_of_k_support_is_its_box_form(k):
     z = np.random.default_rng(0).normal(size=4)
-    shares = [np.array(s) for s in np.ndindex(*(41,) * 4)]
-    shares = np.maximum(np.stack(shares) / 40, 1e-12)
+    shares = np.maximum(np.indices((41,) * 4).reshape(4, -1).T / 40, 1e-12)
     shares = shares[shares.sum(axis=1) <= k + 1e-9]
     brute = float((0.5 * (z**2 / shares).sum(axis=1)).min())
     value = float(Sparsity("k_support", k=k).value(torch.from_numpy(z)))

@@ -118,6 +118,8 @@ def test_populations_follow_the_mass_rule(genes):
         ({"n_seeds": 0}, ValueError, "n_seeds=0"),
         ({"time_key": "tiem"}, KeyError, "Did you mean 'time'"),
         ({"use_rep": "X_gene"}, KeyError, "X_genes"),
+        ({"key_added": "a/b"}, ValueError, "'a/b'; expected a name"),
+        ({"key_added": "truth"}, ValueError, "no table and would be lost"),
     ],
 )
 def test_what_cannot_be_validated_is_refused(genes, arguments, error, message):
