@@ -105,7 +105,7 @@ def test_nothing_is_called_where_nothing_moves_but_composition():
         ({"use_rep": "X_pc"}, KeyError, "Did you mean 'X_pca'"),
         ({"groupby": "celltype"}, KeyError, "cell_type"),
         ({"time_key": "day"}, KeyError, "time column"),
-        ({"mass": "equal"}, ValueError, "mass"),
+        ({"mass": {0: 1.0, 1: 2.0}}, TypeError, "mass of type dict"),
         ({"key_added": "a/b"}, ValueError, "a/b"),
     ],
 )
