@@ -37,7 +37,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "jumping-1000": (
         {"kind": "jumping", "n_cells": 800, "n_genes": 1000},
-        {"n_active": 20, "trials": 3},
+        {"n_active": 20, "trials": 3, "rounds": 800},
     ),
 }
 

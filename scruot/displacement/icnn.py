@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +13,11 @@ from torch import Tensor
 
 from scruot.displacement.convex import ConvexPotential
 from scruot.displacement.penalties import Sparsity
-from scruot.displacement.saddle import Game
-from scruot.displacement.strength import ROUNDING, PathPoint, adapt, make_schedule
+from scruot.displacement.saddle import Game, level_within
+from scruot.displacement.strength import PathPoint, adapt, make_schedule
 from scruot.dynamics.device import resolve_device
 
 __all__ = ["IcnnMap", "fit_icnn"]
-
-logger = logging.getLogger(__name__)
 
 Penalty = Callable[[Tensor], Tensor]
 Array = NDArray[np.float64]
@@ -89,7 +86,7 @@ def fit_icnn(
     threshold: float | None = None,
     width: int = 64,
     depth: int = 2,
-    rounds: int = 300,
+    rounds: int = 500,
     block: int = 20,
     trials: int = 6,
     inner_steps: int = 5,
@@ -109,7 +106,9 @@ def fit_icnn(
     Both are quadratics plus input-convex networks, and both start at the answer among
     translations. The strength :math:`\lambda` is fixed, or adapted: with ``n_active``, raised until
     a cell has at most so many displaced genes on average, and then lowered, step by step, as far as
-    that holds; with ``tradeoff``, by simulated annealing.
+    that holds; of all strengths on the way, the one is kept whose map, without its smallest
+    displacements so that the number holds, is nearest to the target; with ``tradeoff``, by
+    simulated annealing.
 
     Parameters
     ----------
@@ -123,7 +122,8 @@ def fit_icnn(
     strength
         :math:`\lambda`, fixed.
     n_active
-        Wanted mean number of displaced genes per cell, for many dimensions.
+        Wanted mean number of displaced genes per cell, for many dimensions; raises ``threshold``
+        where more are displaced.
     tradeoff
         Weight of sparsity against feasibility, between 0 and 1, for few dimensions.
     threshold
@@ -203,7 +203,7 @@ def fit_icnn(
     found = IcnnMap(
         end.strength, end.n_active, end.error, cut, path, game.g, game.centre, game.spread
     )
-    return found if n_active is None else _within(found, source, game.share[0], n_active)
+    return found if n_active is None else _within(found, game, source, n_active)
 
 
 def _check(source: Array, target: Array, threshold: Any) -> None:
@@ -220,23 +220,11 @@ def _check(source: Array, target: Array, threshold: Any) -> None:
         raise ValueError(msg)
 
 
-def _within(found: IcnnMap, source: Array, share: Array, n_active: float) -> IcnnMap:
-    """Raise the cut where no strength has met the wanted number of displaced genes."""
-    limit = n_active * (1 + ROUNDING)
-    if found.n_active <= limit:
-        return found
-    raw = IcnnMap(**{**vars(found), "cut": 0.0}).displacement(source)
-    size = np.sort(np.abs(raw).ravel())
-    low, high = found.cut, float(size[-1])
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        count = float(share @ (np.abs(raw) > middle).sum(axis=1))
-        low, high = (middle, high) if count > limit else (low, middle)
-    count = float(share @ (np.abs(raw) > high).sum(axis=1))
-    logger.warning(
-        "No strength of the penalty met n_active=%g (%.1f); displacements up to %.3g are cut.",
-        n_active,
-        found.n_active,
-        high,
-    )
-    return IcnnMap(**{**vars(found), "cut": high, "n_active": count})
+def _within(found: IcnnMap, game: Game, source: Array, n_active: float) -> IcnnMap:
+    """Raise the cut where more genes than wanted are displaced."""
+    error = game.within(n_active)[1]
+    # the game looks at some cells only
+    size = np.abs(IcnnMap(**{**vars(found), "cut": 0.0}).displacement(source))
+    cut = max(found.cut, level_within(size, game.share[0], n_active))
+    count = float(game.share[0] @ (size > cut).sum(axis=1))
+    return IcnnMap(**{**vars(found), "cut": cut, "n_active": count, "error": error})

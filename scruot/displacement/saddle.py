@@ -14,11 +14,13 @@ from torch import Tensor
 from scruot.displacement.convex import ConvexPotential
 from scruot.dynamics.device import make_generator
 
-__all__ = ["Game"]
+__all__ = ["ROUNDING", "Game", "level_within"]
 
 Penalty = Callable[[Tensor], Tensor]
 Array = NDArray[np.float64]
 
+# A mean over cells of the same whole number differs from it by rounding.
+ROUNDING = 1e-9
 # Directions of the sliced distance.
 _SLICES = 100
 # Cells of each side that the distance and the count look at.
@@ -177,6 +179,20 @@ class Game:
         error = self._distance(y + moved) / max(self._idle, 1e-30)
         return float(weight @ count), error, float(weight @ penalty)
 
+    @torch.no_grad()
+    def within(self, limit: float) -> tuple[float, float]:
+        """Return the cut that leaves at most ``limit`` genes a cell, and the distance it leaves.
+
+        The cut is that of the game, or a larger one; the distance is that of :meth:`measure`, of
+        the map whose displacements up to the cut are zero.
+        """
+        y = self.y[self._rows[0]]
+        moved = self.move(y)
+        size = (self.spread * moved.abs()).cpu().numpy()
+        cut = max(self.cut, level_within(size, self._weights[0], limit))
+        kept = torch.where(self.spread * moved.abs() > cut, moved, torch.zeros_like(moved))
+        return cut, self._distance(y + kept) / max(self._idle, 1e-30)
+
     def state(self) -> dict[str, Any]:
         """Return a true copy of everything that training changes."""
         return {
@@ -191,6 +207,21 @@ class Game:
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             # an optimiser keeps the tensors it is given, and would change the copy
             optimiser.load_state_dict(copy.deepcopy(saved))
+
+
+def level_within(size: NDArray[np.floating], share: Array, limit: float) -> float:
+    """Return the least level that at most ``limit`` entries a row exceed, rows weighing ``share``.
+
+    Examples
+    --------
+    >>> level_within(np.array([[3.0, 1.0], [2.0, 0.5]]), np.array([0.5, 0.5]), 1.0)
+    1.0
+    """
+    order = np.argsort(-size, axis=None, kind="stable")
+    above = np.cumsum(np.repeat(share, size.shape[1])[order])
+    # rounding: a mean over cells of the same whole number differs from it
+    first = int(np.searchsorted(above, limit * (1 + ROUNDING), side="right"))
+    return float(size.ravel()[order[first]]) if first < len(order) else 0.0
 
 
 def _shares(weights: Array | None, n: int) -> Array:

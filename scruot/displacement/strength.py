@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from tqdm.auto import tqdm
 
-from scruot.displacement.saddle import Game
+from scruot.displacement.saddle import ROUNDING, Game
 
-__all__ = ["ROUNDING", "PathPoint", "Schedule", "adapt", "make_schedule"]
+__all__ = ["PathPoint", "Schedule", "adapt", "make_schedule"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ _RAISE = 1.5
 _RAISES = 20
 # Raising ends where so many raises in a row have taken away less than this share of the genes.
 _STUCK, _MOVED = 3, 0.01
-# A mean over cells of the same whole number differs from it by rounding.
-ROUNDING = 1e-9
+# And where so many raises in a row have left maps that are worse within the constraint.
+_PATIENCE = 5
 # Steps shrink as the strength grows: at a constant size, their jitter alone displaces genes.
 _SLOWER = 0.8
 # In how many parts the second half of the first rounds slows down.
@@ -199,17 +199,34 @@ class _Search:
 
 
 def _constrain(search: _Search, schedule: Schedule) -> None:
-    """Raise the strength until the constraint holds, then lower it as far as it goes on holding."""
+    """Raise the strength until the constraint holds, then lower it as far as it goes on holding.
+
+    Every map on the way is compared as it is when its smallest displacements are cut so that the
+    constraint holds, and the one of least distance is left. A penalty strong enough to silence idle
+    genes by itself takes weaker true displacements with it; a weak one ranks both rightly.
+    """
     limit = schedule.value * (1 + ROUNDING)
     counts = [search.now.n_active]
-    while counts[-1] > limit and len(counts) <= _RAISES:
+    best, state = search.now, search.saved
+    least = search.game.within(schedule.value)[1]
+
+    worse = 0
+
+    def compare() -> None:
+        nonlocal best, state, least, worse
+        error = search.game.within(schedule.value)[1]
+        worse += 1
+        if error < least:
+            best, state, least, worse = search.now, search.saved, error, 0
+
+    while counts[-1] > limit and len(counts) <= _RAISES and worse < _PATIENCE:
         if len(counts) > _STUCK and counts[-1] > (1 - _MOVED) * counts[-1 - _STUCK]:
             logger.info("a stronger penalty displaces no fewer genes than %.1f", counts[-1])
             break
         search.game.slow(_SLOWER)
         counts.append(search.play(_RAISE * search.now.strength, schedule.block).n_active)
         search.keep()
-    best, state = search.now, search.saved
+        compare()
     for k in range(schedule.trials):
         if search.now.n_active > limit:
             break
@@ -217,8 +234,7 @@ def _constrain(search: _Search, schedule: Schedule) -> None:
         proposed = search.now.strength * (1 - search.rng.uniform(0, reach))
         if search.play(proposed, schedule.block).n_active <= limit:
             search.keep()
-            if search.now.error < best.error:
-                best, state = search.now, search.saved
+            compare()
         else:
             search.back()
     search.finish(best, state)

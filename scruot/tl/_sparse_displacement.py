@@ -103,7 +103,7 @@ def sparse_displacement(
         ``"elastic"``: the entropic map of a quadratic cost plus the penalty of displacements
         (:mod:`scruot.displacement.elastic`); for hundreds of genes at most, see Notes.
         ``"icnn"``: convex networks trained as a saddle point
-        (:func:`scruot.displacement.icnn.fit_icnn`), the map of the paper; slower, and not better.
+        (:func:`scruot.displacement.icnn.fit_icnn`), the map of the paper; slower, without a test.
     penalty
         What shrinks displacements in units of their standard errors: ``"stvs"`` (the default),
         ``"l1"``, ``"smoothed_l0"`` (keeps what exceeds the threshold as it is), or ``"k_support"``
