@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from scruot._messages import did_you_mean
-from scruot.pl._figure import dress_plot, finish, font, panels, shortened, title_panels
+from scruot.pl._figure import dress_plot, finish, font, name_outer, panels, shortened, title_panels
 from scruot.pl._read import time_text
 from scruot.pl._read_fates import Drawn, drawn_fates
 
@@ -99,7 +99,7 @@ def fate_bars(
         label = None if groupby is None else shortened(name)
         dress_plot(one, stored.time_key, "mean probability", label)
         if ax is None:
-            one.label_outer()
+            name_outer(one)
     _explain(axes[-1], stored)
     if title is not None and groupby is None:
         axes[0].set_title(title, fontsize=font("title"))

@@ -16,6 +16,7 @@ from scruot.pl._colors import color_bar, colormap
 from scruot.pl._figure import (
     dress_embedding,
     finish,
+    name_outer,
     panels,
     point_size,
     shortened,
@@ -116,7 +117,7 @@ def fate_probabilities(
         scatter_cells(one, position[known], np.asarray(mappable.to_rgba(values)), size=area)
         dress_embedding(one, name, components, shortened(str(fate)))
         if ax is None:
-            one.label_outer()
+            name_outer(one)
     if colorbar:
         color_bar(axes, mappable, "fate probability", fraction=0.03, aspect=25)
     title_panels(axes, title, own=ax is None)

@@ -20,6 +20,7 @@ __all__ = [
     "figure_of",
     "finish",
     "font",
+    "name_outer",
     "new_axes",
     "panels",
     "point_size",
@@ -131,6 +132,24 @@ def dress_embedding(ax: Axes, basis: str, components: Sequence[int], title: str 
     ax.spines[["top", "right"]].set_visible(False)
     if title is not None:
         ax.set_title(title, fontsize=font("title"))
+
+
+def name_outer(ax: Axes) -> None:
+    """Keep the names of the outer axes of a grid; a panel above an empty place is outer, too."""
+    name, here = ax.get_xlabel(), ax.get_subplotspec()
+    ax.label_outer()
+    if here is None:
+        return
+    places = [other.get_subplotspec() for other in ax.figure.axes if other.axison]
+    below = any(
+        place is not None
+        and place.colspan.start == here.colspan.start
+        and place.rowspan.start > here.rowspan.start
+        for place in places
+    )
+    if not below:
+        ax.set_xlabel(name, fontsize=font("label"))
+        ax.tick_params(axis="x", labelbottom=True)
 
 
 def dress_plot(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:

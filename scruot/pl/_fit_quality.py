@@ -19,6 +19,7 @@ from scruot.pl._figure import (
     figure_of,
     finish,
     font,
+    name_outer,
     panels,
     point_size,
     title_panels,
@@ -131,7 +132,7 @@ def fit_quality(
         _draw_weighted(one, position[now], weight[now], len(seen), size, alpha)
         dress_embedding(one, name, components, _panel_title(fitted, table, t))
         if ax is None:
-            one.label_outer()
+            name_outer(one)
     _explain(axes, title, own=ax is None)
     return finish(axes, given=ax is not None, show=show, save=save)
 

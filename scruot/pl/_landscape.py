@@ -22,7 +22,15 @@ from scipy.interpolate import RectBivariateSpline
 from scruot._messages import unknown
 from scruot.pl import _read
 from scruot.pl._colors import color_bar, colormap
-from scruot.pl._figure import COLUMN_WIDTH, dress_embedding, finish, font, panels, title_panels
+from scruot.pl._figure import (
+    COLUMN_WIDTH,
+    dress_embedding,
+    finish,
+    font,
+    name_outer,
+    panels,
+    title_panels,
+)
 
 __all__ = ["landscape"]
 
@@ -150,7 +158,7 @@ def landscape(
     for one, label in zip(axes, found.labels, strict=True):
         dress_embedding(one, found.basis, found.components, label)
         if ax is None and kind == "map":
-            one.label_outer()
+            name_outer(one)
     title_panels(axes, title, own=ax is None)
     if colorbar:
         pad = 0.02 if kind == "map" else 0.06

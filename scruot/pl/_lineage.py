@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scruot._messages import did_you_mean
 from scruot.pl import _read
 from scruot.pl._colors import color_bar, colormap
-from scruot.pl._figure import dress_embedding, finish, panels, point_size, title_panels
+from scruot.pl._figure import dress_embedding, finish, name_outer, panels, point_size, title_panels
 from scruot.pl._read_transport import Transported, transported
 from scruot.pl._scatter import scatter_cells
 
@@ -241,7 +241,7 @@ def _draw(
         title = f"{stored.time_key} {valued[time]}" if number else valued[time]
         dress_embedding(one, basis, style.components, f"{title}{note}")
         if ax is None:
-            one.label_outer()
+            name_outer(one)
     if style.colorbar:
         color_bar(axes, mappable, column, fraction=0.03, aspect=25)
     title_panels(axes, style.title, own=ax is None)

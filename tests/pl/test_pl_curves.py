@@ -341,6 +341,12 @@ def test_fit_quality_of_one_time(toy):
         pl.fit_quality(toy, ax=plt.subplots()[1], show=False)
 
 
+def test_panels_above_an_empty_place_name_their_axis(toy):
+    axes = pl.fit_quality(toy, n_columns=2, show=False)
+    assert [ax.get_xlabel() for ax in axes] == ["", "PCA1", "PCA1"]
+    assert [ax.get_ylabel() for ax in axes] == ["PCA2", "", "PCA2"]
+
+
 def test_fit_quality_in_rows(toy):
     axes = pl.fit_quality(toy, n_columns=2, show=False)
     assert axes[0].get_subplotspec().get_gridspec().get_geometry() == (2, 2)
