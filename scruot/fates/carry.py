@@ -21,7 +21,7 @@ __all__ = ["flow_plan", "simulated_fates"]
 
 Array = NDArray[np.float64]
 
-_PARTICLES = 100_000  # that are carried at once
+_PARTICLES = 25_000  # that are carried at once: the paths of their noise are kept as well
 _ENTRIES = 4_000_000  # of a kernel that are held at once
 _STEP = 0.1  # of the mean interval: classes of end points need no finer one
 
