@@ -59,7 +59,7 @@ def idle_covariance(covariances: Sequence[Array], sizes: Sequence[float]) -> Arr
 
     References
     ----------
-    Wachter (1980), Annals of Statistics 8 (limits of the ratio).
+    Wachter (1980), Annals of Statistics 8 (limits of the ratio) :cite:p:`wachter1980`.
     """
     order = np.argsort([np.trace(c) for c in covariances], kind="stable")
     found, n = covariances[order[0]], sizes[order[0]]

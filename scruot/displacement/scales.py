@@ -53,7 +53,7 @@ def risks(scales: Sequence[Averages], x: Any, y: Any) -> Array:
 
     References
     ----------
-    Stein (1981), Annals of Statistics 9.
+    Stein (1981), Annals of Statistics 9 :cite:p:`stein1981`.
     """
     first = scales[0]
     apart = [make_averages(csr_matrix(s.near - first.near), s.reach).norms for s in scales]

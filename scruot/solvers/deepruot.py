@@ -27,7 +27,7 @@ from scruot.solvers.populations import match_populations
 from scruot.solvers.problem import Fit, Problem, Solver
 from scruot.solvers.ruot_field import RUOTField
 from scruot.solvers.ruot_losses import Densities, density_loss, matching_loss
-from scruot.solvers.ruot_objective import Objective, assess, typical_growth
+from scruot.solvers.ruot_objective import Objective, assess, find_edge, typical_growth
 from scruot.solvers.ruot_setup import (
     Units,
     blob_bridges,
@@ -166,6 +166,7 @@ def fit(problem: Problem) -> Fit:
     )
     before = assess(objective, field, problem.random_state)
     history |= _minimise(objective, field, before["energy"], problem, generator)
+    find_edge(field, bridges, make_generator(problem.device, problem.random_state))
     if params.match_mass and params.growth:
         match_populations(field.flow, clouds)
     after = assess(objective, field, problem.random_state)

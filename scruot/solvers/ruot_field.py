@@ -19,6 +19,10 @@ class RUOTField(nn.Module):
     The score is the gradient of the log density, which is that of one normal law over all clouds
     plus the output of the network, so that far from all cells it points back to them.
 
+    A velocity says nothing beyond the cells that taught it, and there may outrun the score: one
+    particle in a thousand would then leave for ever, with a weight that drowns all others. Where
+    the log density is below ``edge`` the velocity therefore loses what it has against the score.
+
     Parameters
     ----------
     flow, density
@@ -30,6 +34,7 @@ class RUOTField(nn.Module):
     """
 
     variances: Tensor
+    edge: Tensor
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class RUOTField(nn.Module):
             "variances": list(variances),
         }
         self.register_buffer("variances", torch.tensor(list(variances), device=device))
+        self.register_buffer("edge", torch.tensor(-math.inf, device=device))
 
     def motion(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return velocity (n, d) and growth (n,); the latter is zero where none is learned."""
@@ -69,4 +75,16 @@ class RUOTField(nn.Module):
     def forward(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Return every quantity at times ``t`` (n,) and states ``x`` (n, d)."""
         jet = self.log_density(t, x)
-        return {**self.flow(t, x), "score": jet.gradient, "log_density": jet.value}
+        out = self.flow(t, x)
+        out["velocity"] = torch.where(
+            (jet.value < self.edge)[:, None],
+            _not_against(out["velocity"], jet.gradient),
+            out["velocity"],
+        )
+        return {**out, "score": jet.gradient, "log_density": jet.value}
+
+
+def _not_against(velocity: Tensor, score: Tensor) -> Tensor:
+    """Return velocities (n, d) without their part against the score."""
+    up = (velocity * score).sum(1, keepdim=True)
+    return velocity - up.clamp_max(0) * score / score.square().sum(1, keepdim=True).clamp_min(1e-12)

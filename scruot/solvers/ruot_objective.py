@@ -30,6 +30,8 @@ _STEP = 0.2
 _SOFTENING = 0.3
 # points at which a fit is assessed
 _ASSESSED = 4096
+# share of the points of the law that lie beyond where its velocity is trusted
+_BEYOND = 0.001
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,13 @@ def typical_growth(field: RUOTField, bridges: WeightedBridges, generator: torch.
     with torch.no_grad():
         growth = field.motion(batch.t, batch.x)[1]
     return max(0.01, float((batch.weight * growth.square()).mean().sqrt()))
+
+
+@torch.no_grad()
+def find_edge(field: RUOTField, bridges: WeightedBridges, generator: torch.Generator) -> None:
+    """Let the field trust its velocity down to the log density of nearly all points of the law."""
+    batch = bridges.draw(_ASSESSED, generator)
+    field.edge.copy_(torch.quantile(field.log_density(batch.t, batch.x).value, _BEYOND))
 
 
 def assess(objective: Objective, field: RUOTField, random_state: int) -> dict[str, float]:

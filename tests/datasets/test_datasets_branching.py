@@ -140,9 +140,9 @@ def test_survives_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"n_dims": 2}, "n_dims is 2"),
-        ({"n_cells": 3}, "n_cells is 3"),
-        ({"n_times": 1}, "n_times is 1"),
+        ({"n_dims": 2}, "n_dims=2;"),
+        ({"n_cells": 3}, "n_cells=3;"),
+        ({"n_times": 1}, "n_times=1;"),
         ({"sampling": "all"}, "sampling is 'all'"),
         ({"growth_rates": (1.0, 2.0)}, "three finite numbers"),
         ({"growth_rates": (1.0, 2.0, 5.0)}, "population may reach"),

@@ -55,8 +55,8 @@ def test_survives_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"n_dims": 1}, "n_dims is 1"),
-        ({"n_dims": True}, "n_dims is True"),
+        ({"n_dims": 1}, "n_dims=1;"),
+        ({"n_dims": True}, "n_dims=True;"),
         ({"fold_growth": 0.0}, "fold_growth"),
         ({"std": float("inf")}, "std is inf"),
         ({"separation": -1.0}, "separation"),

@@ -117,8 +117,8 @@ def test_survives_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"n_cells": 0}, "n_cells is 0"),
-        ({"n_cells": 10.5}, "n_cells is 10.5"),
+        ({"n_cells": 0}, "n_cells=0;"),
+        ({"n_cells": 10.5}, "n_cells=10.5;"),
         ({"n_genes": 4}, "n_genes is 4"),
         ({"fraction_transition": 1.5}, "fraction_transition"),
         ({"dt": 0.3}, "whole number of steps"),

@@ -13,6 +13,7 @@ from scruot.geometry import travelling_dirac
 from scruot.solvers.deepruot import DEEPRUOT
 from scruot.solvers.params import make_params
 from scruot.solvers.run import fit_snapshots, from_arrays, to_arrays
+from scruot.solvers.ruot_field import RUOTField
 from scruot.transport import pairs, wfr_coupling
 
 QUICK = {"steps": 120, "batch_size": 128, "width": 32, "training": 0.0}
@@ -296,6 +297,54 @@ def test_training_lowers_the_objective_and_changes_all_networks(growing):
     quality = after.quality
     assert quality["objective"] < 0.98 * quality["objective_before_training"]
     assert np.isfinite(list(after.quality.values())).all()
+
+
+class _Runaway(torch.nn.Module):
+    """A velocity that leads away ever faster beyond two, and its source's growth."""
+
+    def forward(self, t, x):
+        radius = x.norm(dim=1, keepdim=True)
+        return {"velocity": 3 * x * (radius > 2), "growth": radius[:, 0]}
+
+
+def test_no_particle_leaves_against_the_score():
+    # the law is a standard normal; with sigma = 1 its score pulls back at x / 2
+    config = {"dim": 2, "heads": {"potential": 1}, "span": 4.0}
+    field = RUOTField({**config, "heads": {"velocity": 2, "growth": 1}}, config, [1.0, 1.0])
+    field.flow = _Runaway()
+    scale = Scale((0.0, 0.0), 1.0, 0.0, 1.0)
+    options = {"method": "deepruot", "learns": DEEPRUOT.learns, "masses": (1.0, 1.0)}
+    model = Dynamics(field, scale, times=(0.0, 4.0), sigma=1.0, **options)
+
+    def farthest():
+        return float(model.simulate(cloud(400), [0.0, 4.0], step=0.02).x[-1].norm(dim=1).max())
+
+    assert farthest() > 100
+    field.edge.fill_(-math.log(2 * math.pi) - 2.0)  # the log density at a distance of two
+    assert farthest() < 6
+    # within the edge the velocity is what was learned; along the score it may be anything
+    inside = torch.tensor([[1.9, 0.0]])
+    assert float(model.velocity(0.0, inside).abs().max()) == 0.0
+    field.flow = _Constant()
+    beyond = torch.tensor([[4.0, 0.0], [-4.0, 0.0]])
+    expected = torch.tensor([[0.0, 1.0], [2.0, 1.0]])
+    torch.testing.assert_close(model.velocity(0.0, beyond), expected)
+
+
+class _Constant(torch.nn.Module):
+    def forward(self, t, x):
+        return {"velocity": x.new_tensor([[2.0, 1.0]]).expand(len(x), 2), "growth": x[:, 0]}
+
+
+def test_velocity_is_trusted_where_nearly_all_of_the_law_is(growing):
+    model = fit(growing, steps=60).dynamics
+    field = model.field
+    x = torch.cat(list(growing.x))
+    t = torch.tensor(growing.times).repeat_interleave(60)
+    scaled = model.scale.x_in(x), t / model.scale.time
+    values = field.log_density(scaled[1], scaled[0]).value
+    assert math.isfinite(float(field.edge))
+    assert float((values > field.edge).float().mean()) > 0.97
 
 
 def test_noise_may_change_in_time(growing):
