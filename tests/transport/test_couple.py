@@ -155,6 +155,17 @@ def test_published_data_is_certified(published, name, interval, kind):
     assert 0 <= plan.gap + 1e-12 <= 1e-4
 
 
+def test_nearly_balanced_plans_get_the_steps_that_they_need(published):
+    # one round of this takes 200 Newton steps, where others take 15
+    x, y = (part / 0.7711 for part in published("three-gene")[3:5])
+    side = Penalty("kl", 25.009876167423045)
+    plan = couple(
+        x, y, torch.ones(len(x)) / 400, torch.ones(len(y)) / 400, source=side, target=side
+    )
+    assert plan.converged
+    assert 0 <= plan.gap + 1e-12 <= 1e-6
+
+
 @pytest.mark.parametrize("kind", ["kl", "chi2"])
 @pytest.mark.parametrize("tau", [10.0, 30.0])
 def test_a_missing_pair_that_changes_much_leaves_the_gap_closed(kind, tau):
