@@ -1,8 +1,10 @@
-"""Small gene-level data sets that are one h5ad file."""
+"""Small gene-level data sets: a prepared h5ad file, or the tables of their sources."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -10,17 +12,31 @@ import scanpy as sc
 from anndata import AnnData
 from pandas.api.types import is_numeric_dtype
 
-from scruot.datasets._fetch import locate
-from scruot.datasets._registry import ENTRIES
+from scruot.datasets._fetch import download, find, locate
+from scruot.datasets._originals import read_guo, read_moscot, read_scode
+from scruot.datasets._registry import ENTRIES, Entry
 
 
-def _load(name: str, n_pcs: int | None, path: str | PathLike[str] | None) -> AnnData:
+def _load(
+    name: str,
+    n_pcs: int | None,
+    path: str | PathLike[str] | None,
+    read: Callable[[Path], AnnData] = ad.read_h5ad,
+) -> AnnData:
     entry = ENTRIES[name]
+    _check_components(n_pcs)
+    found = locate(entry, path)
+    return _finish(entry, read(found), found, n_pcs)
+
+
+def _check_components(n_pcs: int | None) -> None:
     if n_pcs is not None and n_pcs < 1:
         msg = f"n_pcs is {n_pcs}; expected a positive number, or None for no components."
         raise ValueError(msg)
-    found = locate(entry, path)
-    adata = ad.read_h5ad(found)
+
+
+def _finish(entry: Entry, adata: AnnData, found: Path, n_pcs: int | None) -> AnnData:
+    """Check the time, say where the data come from, and add principal components."""
     if "time" not in adata.obs or not is_numeric_dtype(adata.obs["time"]):
         msg = (
             f"Found the obs columns {list(adata.obs)} in {found}; expected a numeric 'time' among "
@@ -53,8 +69,9 @@ def guo2010(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = None) 
     n_pcs
         Number of principal components in ``obsm["X_pca"]``; ``None`` for none.
     path
-        A local h5ad file with ``obs["time"]`` and genes in ``var_names``, read without a check
-        of its hash. ``None``: the prepared copy in ``SCRUOT_DATA_DIR``.
+        A local h5ad file with ``obs["time"]`` and genes in ``var_names``, or a ``guo_qpcr.csv``,
+        read without a check of its hash. ``None``: the prepared copy in ``SCRUOT_DATA_DIR``,
+        else the table of the source, there, in the cache or downloaded.
 
     Returns
     -------
@@ -64,8 +81,8 @@ def guo2010(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = None) 
 
     Raises
     ------
-    FileNotFoundError
-        If there is no local file; the message names the source.
+    ConnectionError
+        If the download failed; the message says what to do without a network.
     ValueError
         If a file's hash is not the expected one, or ``n_pcs`` is not positive.
 
@@ -78,7 +95,7 @@ def guo2010(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = None) 
     >>> import scruot
     >>> adata = scruot.datasets.guo2010()  # doctest: +SKIP
     """
-    return _load("guo2010", n_pcs, path)
+    return _load("guo2010", n_pcs, path, read_guo)
 
 
 def hsmm(*, n_pcs: int | None = 30, path: str | PathLike[str] | None = None) -> AnnData:
@@ -108,6 +125,15 @@ def hsmm(*, n_pcs: int | None = 30, path: str | PathLike[str] | None = None) -> 
     ValueError
         If a file's hash is not the expected one, or ``n_pcs`` is not positive.
 
+    Notes
+    -----
+    The source is a package of R, so there is nothing that one call could download. There,
+    ``library(HSMMSingleCell)`` and ``data(list = "HSMM_expr_matrix")`` give FPKM, genes x cells,
+    ``"HSMM_sample_sheet"`` their ``Hours``, ``Media``, ``Pseudotime`` and ``State``, and
+    ``"HSMM_gene_annotation"`` symbols (``gene_short_name``) and ``biotype``: write them with
+    ``write.csv``, make an AnnData of log1p(FPKM), of 3000 variable protein-coding genes, with the
+    hours in ``obs["time"]``, write it, and give it as ``path``.
+
     References
     ----------
     Trapnell et al. (2014), Nature Biotechnology 32:381 :cite:p:`trapnell2014`.
@@ -126,8 +152,8 @@ def hayashi2018(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = No
     456 cells at 0 (92), 12 (91), 24 (93), 48 (87) and 72 hours (93); log expression, gene
     symbols in upper case.
 
-    Source: GEO GSE98664, through https://github.com/hmatsu1226/SCODE. Licence: GEO public, SCODE
-    without a licence file.
+    Source: GEO GSE98664, through https://github.com/hmatsu1226/SCODE. Licence: GEO public,
+    SCODE is MIT.
 
     Parameters
     ----------
@@ -135,7 +161,8 @@ def hayashi2018(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = No
         Number of principal components in ``obsm["X_pca"]``; ``None`` for none.
     path
         A local h5ad file with ``obs["time"]`` and genes in ``var_names``, read without a check
-        of its hash. ``None``: the prepared copy in ``SCRUOT_DATA_DIR``.
+        of its hash. ``None``: the prepared copy in ``SCRUOT_DATA_DIR``, else the five tables of the
+        source, there, in the cache or downloaded.
 
     Returns
     -------
@@ -144,8 +171,8 @@ def hayashi2018(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = No
 
     Raises
     ------
-    FileNotFoundError
-        If there is no local file; the message names the source.
+    ConnectionError
+        If the download failed; the message says what to do without a network.
     ValueError
         If a file's hash is not the expected one, or ``n_pcs`` is not positive.
 
@@ -159,7 +186,13 @@ def hayashi2018(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = No
     >>> import scruot
     >>> adata = scruot.datasets.hayashi2018()  # doctest: +SKIP
     """
-    return _load("hayashi2018", n_pcs, path)
+    entry = ENTRIES["hayashi2018"]
+    if path is not None or (entry.prepared is not None and find(entry.prepared) is not None):
+        return _load("hayashi2018", n_pcs, path)
+    _check_components(n_pcs)
+    *tables, genes = (find(file) or download(file) for file in entry.originals)
+    parts = {"train": (tables[0], tables[1]), "test": (tables[2], tables[3])}
+    return _finish(entry, read_scode(parts, genes), tables[0], n_pcs)
 
 
 def treutlein2016(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = None) -> AnnData:
@@ -168,8 +201,8 @@ def treutlein2016(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = 
     373 cells at 0 (83), 2 (118), 5 (55) and 22 days (117); log expression. The day is read
     from the cell's label, where late fibroblasts and myocytes count as day 22.
 
-    Source: GEO GSE67310, through https://github.com/hmatsu1226/SCODE. Licence: GEO public, SCODE
-    without a licence file.
+    Source: GEO GSE67310, through https://github.com/hmatsu1226/SCODE. Licence: GEO public,
+    SCODE is MIT.
 
     Parameters
     ----------
@@ -220,7 +253,8 @@ def mef_reprogramming(
         Number of principal components in ``obsm["X_pca"]``; ``None`` for none.
     path
         A local h5ad file with ``obs["time"]`` and genes in ``var_names``, read without a check
-        of its hash. ``None``: the prepared copy in ``SCRUOT_DATA_DIR``.
+        of its hash. ``None``: the prepared copy in ``SCRUOT_DATA_DIR``, else the file of the
+        source, there, in the cache or downloaded.
 
     Returns
     -------
@@ -229,8 +263,8 @@ def mef_reprogramming(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no local file; the message names the source.
+    ConnectionError
+        If the download failed; the message says what to do without a network.
     ValueError
         If a file's hash is not the expected one, or ``n_pcs`` is not positive.
 
@@ -244,4 +278,4 @@ def mef_reprogramming(
     >>> import scruot
     >>> adata = scruot.datasets.mef_reprogramming()  # doctest: +SKIP
     """
-    return _load("mef_reprogramming", n_pcs, path)
+    return _load("mef_reprogramming", n_pcs, path, read_moscot)

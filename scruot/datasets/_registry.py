@@ -9,6 +9,14 @@ import pandas as pd
 from scruot.datasets._files import File
 
 _DEEPRUOT = "https://raw.githubusercontent.com/zhenyiizhang/DeepRUOT/main/data/"
+# These repositories are named at one commit, so that what is fetched stays what it is.
+_ODS = (
+    "https://raw.githubusercontent.com/sods/ods/d4636025667ae868b1f3674a25f8f1ab6f0e7de6/datasets/"
+)
+_SCODE = "https://raw.githubusercontent.com/hmatsu1226/SCODE/"
+_SCODE_TABLES = _SCODE + "4a80e846f06cfd759e9166288ed25385662d1752/data/"
+_SCODE_GENES = _SCODE + "123817297c6cb6a7be7818911d230462d97524b0/data/"
+_MOSCOT = "https://raw.githubusercontent.com/theislab/moscot/main/tests/data/"
 _LARRY = "https://kleintools.hms.harvard.edu/paper_websites/state_fate2020/"
 
 
@@ -237,6 +245,7 @@ _REAL = (
             "guo2010_qpcr.h5ad",
             "4d86617dc3fbaafbe317e4211e1d1a114c7ce34fe3bd1d7c0edcebc8a7b79688",
         ),
+        originals=(File("guo_qpcr.csv", None, _ODS + "guo_qpcr.csv"),),
         note="sign of the normalised Ct flipped: larger means more expressed",
     ),
     Entry(
@@ -263,10 +272,17 @@ _REAL = (
         reference=(
             "Hayashi et al. 2018, Nat. Commun. 9:619; Matsumoto et al. 2017, Bioinformatics 33:2314"
         ),
-        licence="GEO public; SCODE without a licence file",
+        licence="GEO public; MIT (SCODE)",
         prepared=File(
             "hayashi2018_pre_mesc.h5ad",
             "b4c5bff9a49dcbfc2a0adca5853d1da3aa5fb768f093cf380f061d87f78afaed",
+        ),
+        originals=(
+            *(
+                File(f"scode_hayashi_{part}.txt", None, f"{_SCODE_TABLES}{part}.txt")
+                for part in ("exp_train", "time_train", "exp_test", "time_test")
+            ),
+            File("scode_hayashi_genes.txt", None, _SCODE_GENES + "reference_TFTF_network.txt"),
         ),
         note="gene symbols in upper case",
     ),
@@ -280,7 +296,7 @@ _REAL = (
         reference=(
             "Treutlein et al. 2016, Nature 534:391; Matsumoto et al. 2017, Bioinformatics 33:2314"
         ),
-        licence="GEO public; SCODE without a licence file",
+        licence="GEO public; MIT (SCODE)",
         prepared=File(
             "treutlein2016_mef_in.h5ad",
             "d2398aceb9e60f6b4e88b3e877a50189a6924ec6f772561a02ebaee40da93d0a",
@@ -298,6 +314,9 @@ _REAL = (
         prepared=File(
             "moscot_mef_small.h5ad",
             "65e0a6d794fd863560925dcdb1da6751f824d9c09f639feb5ea31d02e9d5330e",
+        ),
+        originals=(
+            File("moscot_temporal_tests.h5ad", None, _MOSCOT + "moscot_temporal_tests.h5ad"),
         ),
     ),
 )

@@ -152,3 +152,93 @@ def test_gene_level_files_get_components_and_a_checked_time(tmp_path):
     adata.write_h5ad(path)
     with pytest.raises(ValueError, match="expected a numeric 'time'"):
         datasets.guo2010(path=path)
+
+
+def prepared(name):
+    """Return the prepared copy, to be written out again as its source has it."""
+    adata = getattr(datasets, name)(n_pcs=None)
+    return adata, adata.to_df()
+
+
+def assert_same(found, expected):
+    """Compare cells, genes and values."""
+    np.testing.assert_array_equal(found.to_df().to_numpy(), expected.to_df().to_numpy())
+    assert list(found.var_names) == list(expected.var_names)
+    assert list(found.obs) == list(expected.obs)
+    for column in expected.obs:
+        np.testing.assert_array_equal(found.obs[column].to_numpy(), expected.obs[column].to_numpy())
+    assert found.uns["dataset"]["name"] == expected.uns["dataset"]["name"]
+
+
+@pytest.mark.usefixtures("data_dir")
+@pytest.mark.parametrize("sign", [1, -1])
+def test_guo_is_read_with_either_sign(sign, serve, monkeypatch):
+    expected, table = prepared("guo2010")
+    kind = expected.obs["cell_type"].astype(str).replace("unspecified", "")
+    table.index = [
+        f"{stage} {name}".strip()
+        for stage, name in zip(expected.obs["stage_cells"], kind, strict=True)
+    ]
+    table = table.rename(columns={"Creb3l2": "Creb312", "Dppa1": "DppaI", "Snai1": "Snail"})
+    monkeypatch.delenv("SCRUOT_DATA_DIR")
+    asked = serve({"guo_qpcr.csv": (sign * table).to_csv().encode()})
+    found = datasets.guo2010(n_pcs=None)
+    assert_same(found, expected)
+    # rows of the table as the source prints it
+    assert found.obs["cell_type"].value_counts()[["TE", "ICM"]].to_list() == [156, 49]
+    assert len(asked) == 1
+    assert datasets.guo2010().obsm["X_pca"].shape == (437, 20)
+    assert len(asked) == 1  # kept
+
+
+def test_guo_refuses_another_table(tmp_path):
+    path = tmp_path / "guo_qpcr.csv"
+    pd.DataFrame({"Fgf4": [1.0, 2.0]}, index=["early", "64 EPI"]).to_csv(path)
+    with pytest.raises(ValueError, match="expected a row per cell, named by its stage"):
+        datasets.guo2010(path=path)
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_hayashi_is_read_from_the_five_tables(serve, monkeypatch):
+    expected, table = prepared("hayashi2018")
+    content = {"reference_TFTF_network.txt": "\n".join(table.columns).encode()}
+    for part in ("train", "test"):
+        rows = (expected.obs["scode_split"] == part).to_numpy()
+        cells = expected.obs.loc[rows, ["time", "pseudotime"]].astype({"time": int})
+        content[f"exp_{part}.txt"] = _tabs(table[rows].T)
+        content[f"time_{part}.txt"] = _tabs(cells)
+    monkeypatch.delenv("SCRUOT_DATA_DIR")
+    asked = serve(content)
+    assert_same(datasets.hayashi2018(n_pcs=None), expected)
+    assert len(asked) == 5
+    assert datasets.hayashi2018().obsm["X_pca"].shape == (456, 20)
+    assert len(asked) == 5
+
+
+def _tabs(table):
+    return table.to_csv(sep="\t", header=False, index=False).encode()
+
+
+def test_hayashi_refuses_tables_that_do_not_fit(serve):
+    tables = {"reference_TFTF_network.txt": b"SOX2\nESRRB\n", "exp_train.txt": b"1.5\t2\n0\t3\n"}
+    tables |= {"time_train.txt": b"0\t0.5\n", "exp_test.txt": b"", "time_test.txt": b""}
+    serve(tables)
+    with pytest.raises(ValueError, match=r"shape \(2, 2\).*expected 2 genes.*1 cells"):
+        datasets.hayashi2018()
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_mef_is_read_from_the_test_data_of_moscot(serve, monkeypatch, tmp_path):
+    expected, _ = prepared("mef_reprogramming")
+    theirs = expected.copy()
+    theirs.obs["day"] = theirs.obs.pop("time")
+    theirs.obs["batch"] = 0
+    theirs.uns = {"tmap_10_105": np.zeros((85, 81)), "eps": 0.5}
+    theirs.obsp["cost_matrices"] = np.zeros((250, 250))
+    theirs.write_h5ad(tmp_path / "theirs.h5ad")
+    monkeypatch.delenv("SCRUOT_DATA_DIR")
+    serve({"moscot_temporal_tests.h5ad": (tmp_path / "theirs.h5ad").read_bytes()})
+    found = datasets.mef_reprogramming(n_pcs=None)
+    assert_same(found, expected)
+    assert not found.obsp
+    assert set(found.uns) == {"dataset"}
