@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 import torch
@@ -19,14 +18,12 @@ from scruot.transport.partial import solve_blurred_partial
 from scruot.transport.penalties import Penalty, Sides
 from scruot.transport.reduction import Problem, homogeneous_problem, is_large, restore
 from scruot.transport.sinkhorn import BlockedCost, DenseCost, anneal, typical_cost
+from scruot.transport.unsettled import warn_unsettled
 
 __all__ = ["couple"]
 
-_LOG = logging.getLogger(__name__)
-
 _METHODS = ("auto", "exact", "hierarchical")
 _SAME_MASS = 1e-6  # relative difference of total masses that counts as rounding
-_POOR = 0.01  # relative gap that a user hears of
 _PRUNED = (1e-4, 1e-6, 1e-9)  # entries that are dropped, over the largest of row and column
 _SMALL = 1_000_000  # pairs, up to which the gap is closed further than anyone needs
 
@@ -136,7 +133,7 @@ def couple(
         share = None if moved is None else moved / problem.scale
         solution, used = _solve(problem, sides, reg=reg, moved=share, kept_mass=kept_mass)
     coupling = restore(problem, solution, x0, a, b, method=used, sides=sides, reg=reg)
-    _report(coupling)
+    warn_unsettled(coupling, spread=reg, name="reg")
     return coupling
 
 
@@ -189,30 +186,6 @@ def _solve(
         if plan.primal - solution.primal <= 10.0 * tol * solution.primal:
             break
     return plan, "exact"
-
-
-def _report(coupling: Coupling) -> None:
-    """Warn of a solve that has not settled and say what helps."""
-    if coupling.method == "entropic" and not coupling.converged:
-        _LOG.warning(
-            "The entropic coupling of %d with %d cells has not converged at reg = %.3g; raise reg "
-            "(three times as much needs about a third of the sweeps) or use reg=0, which is exact.",
-            *coupling.shape,
-            coupling.reg,
-        )
-    elif coupling.reg == 0 and coupling.certified and coupling.gap > _POOR:
-        _LOG.warning(
-            "The coupling of %d with %d cells may cost up to %.1f %% more than the best one; "
-            "method='exact' (solver='exact' in tl.transport) is slower and closes the gap.",
-            *coupling.shape,
-            100 * coupling.gap,
-        )
-    elif not coupling.converged:
-        _LOG.warning(
-            "The coupling of %d with %d cells has not converged; a larger reg converges faster, "
-            "and method='exact' (solver='exact' in tl.transport) is slower but sure.",
-            *coupling.shape,
-        )
 
 
 def _feasible(a: Tensor, b: Tensor, sides: Sides, moved: float | None) -> Tensor:

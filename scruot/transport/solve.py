@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 import torch
@@ -17,15 +16,13 @@ from scruot.transport.frank_wolfe import solve_frank_wolfe
 from scruot.transport.hierarchical import potentials_on_candidates, solve_hierarchical
 from scruot.transport.reduction import Problem, is_large, reduce_problem, restore
 from scruot.transport.sinkhorn import DenseCost, anneal, typical_cost
+from scruot.transport.unsettled import warn_unsettled
 
 __all__ = ["wfr_coupling"]
-
-_LOG = logging.getLogger(__name__)
 
 # from this size of the smaller cloud on, steps of the network simplex are cheaper than of Newton
 _MOST_NEWTON = 2000
 _ENOUGH = 1e-3  # relative gap with which the former are content
-_POOR = 0.01  # relative gap that a user hears of
 _METHODS = ("auto", "exact", "hierarchical")
 
 
@@ -117,26 +114,8 @@ def wfr_coupling(
         solve = _solve_large if large else _solve
         solution, used = solve(problem, blur=blur, kept_mass=kept_mass, seed=random_state)
     coupling = restore(problem, solution, x0, a, b, method=used)
-    _report(coupling, blur)
+    warn_unsettled(coupling, spread=blur, name="blur")
     return coupling
-
-
-def _report(coupling: Coupling, blur: float) -> None:
-    """Warn of a plan that is not as good as it should be, and say what helps."""
-    if blur == 0 and coupling.certified and coupling.gap > _POOR:
-        _LOG.warning(
-            "The coupling of %d with %d cells may cost up to %.1f %% more than the best one; "
-            "method='exact' (coupling='exact' in a fit, solver='exact' in tl.transport) is slower "
-            "and closes the gap.",
-            *coupling.shape,
-            100 * coupling.gap,
-        )
-    elif not coupling.converged:
-        _LOG.warning(
-            "The coupling of %d with %d cells has not converged; a larger blur converges faster, "
-            "and method='exact' (coupling='exact' in a fit) is slower but sure.",
-            *coupling.shape,
-        )
 
 
 def _solve_large(

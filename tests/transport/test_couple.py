@@ -1,5 +1,6 @@
 """Couplings under squared distances against closed forms, linear programmes and convex solvers."""
 
+import functools
 import itertools
 import math
 
@@ -10,7 +11,7 @@ import torch
 from scipy.optimize import linprog, minimize
 
 from scruot import datasets
-from scruot.transport import Penalty, auto_tau, blurred, couple
+from scruot.transport import Penalty, auto_tau, blurred, couple, exact
 
 EXACT = Penalty("exact")
 SMOOTH = ("kl", "chi2", "l2")
@@ -228,6 +229,18 @@ def test_a_solve_that_has_not_settled_says_what_to_change(small, caplog, monkeyp
         plan = couple(x, y, a, b, source=Penalty("kl", 50.0), target=EXACT, reg=0.003)
     assert not plan.converged
     assert "raise reg" in caplog.text
+
+
+def test_an_exact_solve_that_has_not_settled_does_not_advise_itself(small, caplog, monkeypatch):
+    stopped = functools.partial(exact.solve_on_edges, max_iterations=2)
+    monkeypatch.setattr(exact, "solve_on_edges", stopped)
+    x, y, a, b = small
+    kl = Penalty("kl", 50.0)
+    with caplog.at_level("WARNING", logger="scruot"):
+        plan = couple(x, y, a, b, source=kl, target=kl)
+    assert plan.gap > 0.01
+    assert "reg > 0" in caplog.text
+    assert "method='exact'" not in caplog.text
 
 
 @pytest.mark.parametrize(
