@@ -22,7 +22,9 @@ def test_quick_start_has_exactly_two_bash_blocks():
 
 def test_first_block_installs_in_a_fresh_environment_and_runs_the_demo():
     install, demo = BLOCKS[0].splitlines()
-    assert re.fullmatch(r"python -m venv (\S+) && source \1/bin/activate && pip install \.", install)
+    assert re.fullmatch(
+        r"python -m venv (\S+) && source \1/bin/activate && pip install \.", install
+    )
     assert demo.startswith("scruot demo ")
 
 

@@ -13,6 +13,13 @@ from scipy import sparse
 
 from scruot._messages import did_you_mean
 
+# What makes a representation, where its name says it.
+_MAKERS = {
+    "X_umap": "scanpy.pp.neighbors and scanpy.tl.umap",
+    "X_tsne": "scanpy.tl.tsne",
+    "X_diffmap": "scanpy.pp.neighbors and scanpy.tl.diffmap",
+}
+
 
 def read_representation(
     adata: AnnData, use_rep: str, n_dims: int | None = None
@@ -27,8 +34,9 @@ def read_representation(
         When it is not a finite matrix, does not vary, or has fewer than ``n_dims`` columns.
     """
     if use_rep != "X" and use_rep not in adata.obsm:
-        remedy = "compute it first, e.g. with scanpy.pp.pca, or name another with use_rep"
-        or_x = "" if adata.X is None else ", and 'X'"
+        maker = _MAKERS.get(use_rep, "scanpy.pp.pca")
+        remedy = f"compute it first, e.g. with {maker}, or name another with use_rep"
+        or_x = "" if adata.X is None or adata.n_vars == 0 else ", and 'X'"
         msg = (
             f"No representation {use_rep!r} in obsm (found {sorted(adata.obsm)}{or_x})."
             f"{did_you_mean(use_rep, adata.obsm)} Expected cell coordinates: {remedy}."

@@ -68,9 +68,9 @@ def read_expression(
     var = adata.raw.var if raw else adata.var
     matrix = adata.raw.X if raw else adata.X if layer is None else adata.layers[layer]
     label = "adata.raw" if raw else "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    if matrix is None:
+    if matrix is None or matrix.shape[1] == 0:
         msg = (
-            "Found no expression in adata.X; expected the genes of the cells, log-normalised: "
+            f"Found no expression in {label}; expected the genes of the cells, log-normalised: "
             "name the matrix with layer, or set adata.X."
         )
         raise ValueError(msg)

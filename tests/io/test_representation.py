@@ -58,6 +58,17 @@ def test_no_such_representation():
         read_representation(holding(X), "X_pcs")
 
 
+@pytest.mark.parametrize(
+    ("name", "maker"), [("X_umap", "scanpy.tl.umap"), ("X_scVI", "scanpy.pp.pca")]
+)
+def test_what_makes_a_representation_is_named(name, maker):
+    adata = holding(X)[:, :0].copy()  # without genes 'X' is no way out
+    with pytest.raises(KeyError, match=rf"{name}.*compute it first, e\.g\. with .*{maker},"):
+        read_representation(adata, name)
+    with pytest.raises(KeyError, match=r"\(found \['X_pca'\]\)"):
+        read_representation(adata, name)
+
+
 @pytest.mark.parametrize("n_dims", [0, 6, -1, 2.5, "3", 2.0])
 def test_wrong_number_of_dimensions(n_dims):
     with pytest.raises(ValueError, match="expected a whole number from 1 to 5"):

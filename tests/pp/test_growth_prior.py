@@ -477,8 +477,9 @@ def test_bad_expression(noisy):
     with pytest.raises(ValueError, match=r"of which only 0 vary between cells"):
         scores(noisy[:1].copy())
     empty = AnnData(obs=noisy.obs, var=noisy.var)
-    with pytest.raises(ValueError, match=r"no expression in adata\.X"):
-        scores(empty)
+    for lacking in (empty, noisy[:, :0].copy()):
+        with pytest.raises(ValueError, match=r"no expression in adata\.X"):
+            scores(lacking)
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")

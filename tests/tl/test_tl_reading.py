@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from anndata import AnnData
 
 import scruot
 
@@ -135,3 +136,20 @@ def test_a_path_over_penalties_reads_like_the_fit(genes):
     found = genes.uns["sparsity_path"]["table"]
     scruot.tl.sparsity_path(genes, **call, **how)
     assert found.equals(genes.uns["sparsity_path"]["table"])
+
+
+@pytest.mark.parametrize(
+    ("tool", "given"),
+    [
+        ("driver_genes", {}),
+        ("gene_velocity", {}),
+        ("growth_genes", {}),
+        ("sparse_displacement", {"source": 0, "target": 1}),
+    ],
+)
+def test_tools_of_genes_say_when_there_are_none(days, tool, given):
+    scruot.tl.fate_probabilities(days, "lineage")
+    without = AnnData(obs=days.obs, obsm=dict(days.obsm), uns=days.uns)
+    for cells in (without, days[:, :0].copy()):
+        with pytest.raises(ValueError, match=r"no expression in adata\.X"):
+            getattr(scruot.tl, tool)(cells, **given)
