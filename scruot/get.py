@@ -330,7 +330,8 @@ def regulatory_jacobian_df(
     Returns
     -------
     One row per stored pair: ``group``, ``target``, ``regulator``, ``derivative`` (per unit of
-    time; positive: activation), the largest absolute value first within each group.
+    time; positive: activation), the largest absolute value first within each group. Of an ensemble
+    also ``std_error``, ``pval``, ``qval`` and ``sign``: -1, 1, or 0 where ``qval`` exceeds 5 %.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, TypeVar
 
@@ -108,6 +109,17 @@ class Dynamics:
     def n_models(self) -> int:
         """Number of members of the ensemble."""
         return len(self.field.members) if isinstance(self.field, Ensemble) else 1
+
+    def members(self) -> list[Dynamics]:
+        """Return the ensemble's members as models; a single model is its own member."""
+        if not isinstance(self.field, Ensemble):
+            return [self]
+        found = []
+        for field in self.field.members:
+            member = copy.copy(self)
+            member.field = field
+            found.append(member)
+        return found
 
     def to(self, device: torch.device | str) -> Dynamics:
         """Move the model to a device, and return it."""

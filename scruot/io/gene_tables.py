@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 from scipy import sparse
+from scipy.stats import t as student
 
 from scruot._keys import fate_slots, slots
 from scruot._messages import did_you_mean, unknown
+from scruot.displacement.calibrate import adjusted
 
 _KINDS = ("corr", "pval", "qval", "ci_low", "ci_high")
 _WANTED = ("genes", "groups", "matrices")
+# False discovery rate at which a sign is told from zero.
+SIGN_RATE = 0.05
 
 
 def read_driver_genes(adata: AnnData, key: str | None) -> dict[str, pd.DataFrame]:
@@ -127,21 +132,53 @@ def jacobian_matrix(entry: Mapping[str, Any], group: str) -> sparse.csr_matrix:
     return sparse.csr_matrix(entry["matrices"][str(groups.index(str(group)))])
 
 
+def jacobian_errors(entry: Mapping[str, Any], group: str) -> NDArray[np.float64] | None:
+    """Return the standard errors of :func:`jacobian_matrix`, entry by entry, if there are any."""
+    if "errors" not in entry:
+        return None
+    index = jacobian_groups(entry).index(str(group))
+    return np.asarray(sparse.csr_matrix(entry["errors"][str(index)]).tocoo().data)
+
+
+def told_signs(
+    values: NDArray[np.float64], errors: NDArray[np.float64], n_models: int
+) -> pd.DataFrame:
+    """Return p-values of signs, their false discovery rates, and the signs at a rate of 5 %.
+
+    Parameters
+    ----------
+    values, errors
+        Estimates and standard deviations over members, shape ``(n,)``.
+    n_models
+        Number of members: Student's distribution has one degree of freedom less.
+    """
+    ratio = np.divide(values, errors, out=np.full_like(values, np.nan), where=errors > 0)
+    # members that agree to the last bit leave no doubt, but that all are zero
+    p_value = np.where(errors > 0, 2 * student.sf(np.abs(ratio), n_models - 1), values == 0)
+    rate = np.full(len(p_value), np.nan)
+    known = np.isfinite(p_value)
+    rate[known] = adjusted(p_value[known])
+    sign = np.where(rate <= SIGN_RATE, np.sign(np.nan_to_num(values)), 0).astype(np.int8)
+    return pd.DataFrame({"pval": p_value, "qval": rate, "sign": sign})
+
+
 def jacobian_table(entry: Mapping[str, Any], groups: list[str]) -> pd.DataFrame:
     """Return targets, regulators and derivatives of some groups, largest first in each."""
     genes = np.asarray(entry["genes"]).astype(str)
     parts = []
     for group in groups:
         matrix = jacobian_matrix(entry, group).tocoo()
-        order = np.argsort(-np.abs(matrix.data), kind="stable")
-        parts.append(
-            pd.DataFrame(
-                {
-                    "group": group,
-                    "target": genes[matrix.row[order]],
-                    "regulator": genes[matrix.col[order]],
-                    "derivative": matrix.data[order],
-                }
-            )
+        part = pd.DataFrame(
+            {
+                "group": group,
+                "target": genes[matrix.row],
+                "regulator": genes[matrix.col],
+                "derivative": matrix.data,
+            }
         )
+        errors = jacobian_errors(entry, group)
+        if errors is not None:
+            told = told_signs(matrix.data, errors, int(entry["n_models"]))
+            part = pd.concat([part.assign(std_error=errors), told], axis=1)
+        parts.append(part.iloc[np.argsort(-np.abs(matrix.data), kind="stable")])
     return pd.concat(parts, ignore_index=True)

@@ -15,14 +15,16 @@ from scruot._keys import fate_slots
 from scruot._messages import unknown
 from scruot.io.fates import NONE
 from scruot.io.gene_tables import (
+    jacobian_errors,
     jacobian_groups,
     jacobian_matrix,
     one_fate,
     read_driver_genes,
     read_jacobian,
+    told_signs,
 )
 
-__all__ = ["all_fates", "correlated", "derivatives", "known_genes"]
+__all__ = ["all_fates", "correlated", "derivatives", "known_genes", "untold"]
 
 
 def known_genes(wanted: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -112,6 +114,19 @@ def derivatives(
         )
         raise ValueError(msg)
     return genes, full
+
+
+def untold(adata: AnnData, key: str | None, group: str) -> NDArray[np.bool_] | None:
+    """Mark derivatives (targets, regulators) whose sign is not told; ``None`` for a single fit."""
+    entry = read_jacobian(adata, key)
+    errors = jacobian_errors(entry, group)
+    if errors is None:
+        return None
+    matrix = jacobian_matrix(entry, group).tocoo()
+    told = told_signs(matrix.data, errors, int(entry["n_models"]))
+    found = np.zeros(matrix.shape, dtype=bool)
+    found[matrix.row, matrix.col] = told["sign"].to_numpy() == 0
+    return found
 
 
 def _name(group: Any) -> str:

@@ -19,7 +19,7 @@ from scruot.io.gene_tables import read_jacobian
 from scruot.pl._colors import clipped, color_bar, colormap
 from scruot.pl._figure import COLUMN_WIDTH, dress_plot, finish, font, panels, shortened
 from scruot.pl._network import draw_network, explain_network
-from scruot.pl._read_genes import derivatives, known_genes
+from scruot.pl._read_genes import derivatives, known_genes, untold
 
 __all__ = ["regulatory_jacobian"]
 
@@ -54,7 +54,8 @@ def regulatory_jacobian(
     """Draw the mean derivatives of the velocity of genes by genes, a panel for each group.
 
     Red is activation, blue repression. In a network, pointed ends activate and flat ends repress,
-    widths follow the size, and loops are a gene's effect on itself.
+    widths follow the size, and loops are a gene's effect on itself. Of an ensemble, what cannot be
+    told from zero is white, or no arrow; a number in a heatmap is then the estimate all the same.
 
     Parameters
     ----------
@@ -138,11 +139,13 @@ def regulatory_jacobian(
     written = numbers if numbers is not None else len(names) <= _MAX_NUMBERS
     for one, (group, values) in zip(axes, shown.items(), strict=True):
         named = title if title is not None and n == 1 else _title(group, column)
+        vague = untold(adata, key, group)
+        sure = values if vague is None else np.where(vague[np.ix_(picked, picked)], 0.0, values)
         if kind == "network":
-            draw_network(one, values, names, top, mappable.get_cmap(), n_edges)
+            draw_network(one, sure, names, top, mappable.get_cmap(), n_edges)
             one.set_title(named, fontsize=font("title"))
         else:
-            _heatmap(one, values, names, mappable, written=written)
+            _heatmap(one, sure, mappable, written=values if written else None)
             dress_plot(one, "regulator", "regulated gene" if one is axes[0] else "", named)
             _label(one, names, first=one is axes[0] or ax is not None)
     if kind == "network":
@@ -195,15 +198,14 @@ def _size(n: int, across: int, names: list[str], kind: str) -> tuple[float, floa
 def _heatmap(
     ax: Axes,
     values: NDArray[np.float64],
-    names: list[str],
     mappable: ScalarMappable,
     *,
-    written: bool,
+    written: NDArray[np.float64] | None,
 ) -> None:
     rgba = mappable.to_rgba(np.ma.masked_invalid(values))
     ax.imshow(rgba, aspect="equal")
-    for (i, j), value in np.ndenumerate(values):
-        if not written or not np.isfinite(value):
+    for (i, j), value in np.ndenumerate(np.empty((0, 0)) if written is None else written):
+        if not np.isfinite(value):
             continue
         red, green, blue, _ = rgba[i, j]
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
@@ -80,8 +82,9 @@ def regulatory_jacobian(
         ``genes`` and ``groups`` (names), ``n_cells`` of each group, ``matrices`` (by ``"0"``,
         ``"1"``, ... in the order of the groups, CSR, one row per target and one column per
         regulator, per unit of time), ``latent`` (derivatives in the representation, (d, d)),
-        ``groupby``, ``quantity``, ``source``. :func:`scruot.get.regulatory_jacobian_df` returns it
-        as a table of targets and regulators.
+        ``groupby``, ``quantity``, ``source``, ``n_models``; of an ensemble also ``errors``, like
+        ``matrices``. :func:`scruot.get.regulatory_jacobian_df` returns it as a table of targets and
+        regulators.
 
     Raises
     ------
@@ -93,11 +96,22 @@ def regulatory_jacobian(
 
     Notes
     -----
+    *Signs.* With an ensemble (``n_models=10`` in :func:`scruot.tl.fit_dynamics`: every member is
+    fitted on cells, or replicates, drawn with replacement) the errors are the standard deviations
+    over members, and the table has p-values of the sign, from Student's distribution with one
+    degree of freedom less than members, and their false discovery rates within the group. A sign
+    that is not told from zero is said to be 0. What all members have in common, as the shrinkage
+    of a smooth field, a wrong ``sigma`` or a wrong method, is not in the errors.
+
+    *Noise.* Regulation is in the drift, and the drift in proportion to the noise that the fit is
+    given, ``sigma``: let it be that of each gene (``varruot`` takes one per coordinate; other
+    methods take one number, for genes in units of their noise). Genes with less noise than the
+    model is given get derivatives that are not theirs.
+
     A snapshot says nothing about directions in which its cells do not differ: a derivative along
     them is what the model makes of it. In a representation of `d` dimensions the matrix has rank
     `d` at most, so genes of one program share their regulators; it is a hypothesis about
-    programs, not evidence of a binding site. Compare models (``n_models``, other methods) before
-    believing a sign.
+    programs, not evidence of a binding site.
 
     References
     ----------
@@ -134,26 +148,43 @@ def regulatory_jacobian(
     groups = numbered(cells.time) if by_time else labels(adata, groupby)
     columns = weights.genes if columns is None else columns
     forward, back = weights.weights[columns], weights.encoder[:, columns]
-    latent, matrices, n_cells = {}, {}, []
-    for i in range(len(groups.categories)):
-        rows = np.flatnonzero((np.asarray(groups.codes) == i) & (cells.mass > 0))
-        mean = _mean_jacobian(cells, rows, wanted)
-        latent[str(i)] = mean
-        matrices[str(i)] = _largest(forward, mean, back, n_regulators)
-        n_cells.append(len(rows))
+    found = _by_group(cells, groups, wanted, (forward, back), n_regulators)
     entry = {
         "genes": np.asarray(adata.var_names[columns], dtype=object),
         "groups": np.asarray([str(c) for c in groups.categories], dtype=object),
-        "n_cells": np.asarray(n_cells),
-        "matrices": matrices,
-        "latent": latent,
+        **found,
         "groupby": groupby,
         "quantity": wanted,
         "source": weights.source,
+        "n_models": cells.model.n_models,
     }
     adata = writable(adata, copy=copy)
     adata.uns[names.regulatory_jacobian] = entry
     return adata if copy else None
+
+
+def _by_group(
+    cells: FittedCells,
+    groups: pd.Categorical,
+    quantity: str,
+    chain: tuple[NDArray[np.float64], NDArray[np.float64]],
+    n_regulators: int | None,
+) -> dict[str, Any]:
+    """Return the derivatives of every group, in the representation and of genes."""
+    members = [replace(cells, model=model) for model in cells.model.members()]
+    found: dict[str, Any] = {"n_cells": [], "matrices": {}, "latent": {}}
+    if len(members) > 1:
+        found["errors"] = {}
+    for i in range(len(groups.categories)):
+        rows = np.flatnonzero((np.asarray(groups.codes) == i) & (cells.mass > 0))
+        each = np.stack([_mean_jacobian(member, rows, quantity) for member in members])
+        mean, error = _largest(chain[0], each, chain[1], n_regulators)
+        found["n_cells"].append(len(rows))
+        found["matrices"][str(i)], found["latent"][str(i)] = mean, each.mean(axis=0)
+        if error is not None:
+            found["errors"][str(i)] = error
+    found["n_cells"] = np.asarray(found["n_cells"])
+    return found
 
 
 def _mean_jacobian(
@@ -172,23 +203,34 @@ def _mean_jacobian(
 
 def _largest(
     forward: NDArray[np.float64],
-    mean: NDArray[np.float64],
+    each: NDArray[np.float64],
     back: NDArray[np.float64],
     k: int | None,
-) -> sparse.csr_matrix:
-    """Return ``forward @ mean @ back``, with the ``k`` largest entries of every row."""
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix | None]:
+    """Return ``forward @ mean @ back`` and its errors, of the ``k`` largest entries of every row.
+
+    The mean is that over members ``each`` (members, d, d); a single one has no errors.
+    """
     p = back.shape[1]
     kept = p if k is None else min(k, p)
-    blocks = []
+    means, errors = [], []
     for start in range(0, len(forward), _TARGETS):
-        dense = (forward[start : start + _TARGETS] @ mean) @ back
+        part = forward[start : start + _TARGETS]
+        dense = (part @ each.mean(axis=0)) @ back
         order = np.argpartition(-np.abs(dense), kept - 1, axis=1)[:, :kept]
         order.sort(axis=1)
-        values = np.take_along_axis(dense, order, axis=1)
-        n = len(dense)
-        blocks.append(
-            sparse.csr_matrix(
-                (values.ravel(), order.ravel(), np.arange(0, n * kept + 1, kept)), shape=(n, p)
-            )
-        )
-    return sparse.vstack(blocks, format="csr")
+        means.append(_rows(np.take_along_axis(dense, order, axis=1), order, p))
+        if len(each) > 1:
+            square = np.zeros(order.shape)
+            for one in each:
+                apart = (part @ one) @ back - dense
+                square += np.take_along_axis(apart, order, axis=1) ** 2
+            errors.append(_rows(np.sqrt(square / (len(each) - 1)), order, p))
+    stacked = sparse.vstack(means, format="csr")
+    return stacked, sparse.vstack(errors, format="csr") if errors else None
+
+
+def _rows(values: NDArray[np.float64], columns: NDArray[np.intp], width: int) -> sparse.csr_matrix:
+    n, k = values.shape
+    starts = np.arange(0, n * k + 1, k)
+    return sparse.csr_matrix((values.ravel(), columns.ravel(), starts), shape=(n, width))

@@ -174,6 +174,26 @@ def test_heatmap_shows_signs_and_tells_zero_from_not_kept(network):
     assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ("regulator", "regulated gene")
 
 
+def test_what_cannot_be_told_from_zero_is_white_and_no_arrow(network):
+    entry = network.uns["regulatory_jacobian"]
+    entry["n_models"] = 10
+    entry["errors"] = {k: abs(m).copy() for k, m in entry["matrices"].items()}
+    for errors in entry["errors"].values():
+        errors.data[:] = 0.1
+    entry["errors"]["0"][3, 1] = 9.0  # as large as three times the estimate
+    ax = pl.regulatory_jacobian(network, "early", show=False)
+    white = np.isclose(ax.images[0].get_array(), plt.get_cmap("RdBu_r")(0.5)).all(axis=-1)
+    assert white[3, 1]
+    assert not white[0, 2]
+    assert "−3.00" in {text.get_text() for text in ax.texts}
+    signs = [
+        a
+        for a, _, _ in arrows(pl.regulatory_jacobian(network, "early", kind="network", show=False))
+    ]
+    # left: a and c by themselves, d by itself, c to a, a to b, d to b
+    assert sorted(signs) == [False, False, False, True, True, True]
+
+
 def test_the_strongest_genes_and_genes_by_name(network):
     ax = pl.regulatory_jacobian(network, "early", n_genes=2, show=False)
     # sums of derivatives between different genes: a 3.0001, b 4.5, c 2, d 3.5001

@@ -102,6 +102,74 @@ def test_groups_genes_table_and_file(in_genes, tmp_path):
         get.regulatory_jacobian_df(back, "b")
 
 
+@pytest.fixture(scope="module")
+def ensemble():
+    """Return a short fit of three models on cells drawn with replacement."""
+    adata = scruot.datasets.three_gene(60, random_state=0)
+    tl.fit_dynamics(adata, use_rep="X_genes", steps=10, n_models=3, progress=False)
+    return adata
+
+
+def test_errors_are_the_standard_deviations_over_the_members(ensemble):
+    tl.regulatory_jacobian(ensemble, "lineage")
+    entry, model = ensemble.uns["regulatory_jacobian"], get.dynamics(ensemble)
+    assert entry["n_models"] == 3
+    here = (ensemble.obs["lineage"] == "transition").to_numpy()
+    index = str(list(entry["groups"]).index("transition"))
+    t, x = ensemble.obs["time"].to_numpy()[here], ensemble.obsm["X_genes"][here]
+    each = [member.jacobian("velocity", t, x).mean(0) for member in model.members()]
+    np.testing.assert_allclose(entry["matrices"][index].toarray(), np.mean(each, 0), rtol=1e-4)
+    errors = np.std(each, axis=0, ddof=1)
+    np.testing.assert_allclose(entry["errors"][index].toarray(), errors, rtol=1e-3)
+    np.testing.assert_allclose(
+        model.jacobian("velocity", t, x).mean(0), np.mean(each, 0), rtol=1e-4
+    )
+
+
+def test_table_of_an_ensemble_tells_signs(ensemble, tmp_path):
+    tl.regulatory_jacobian(ensemble, "lineage")
+    entry = ensemble.uns["regulatory_jacobian"]
+    entry["matrices"]["0"].data[:] = [-5.0, 0.1, 2.0, 3.0]
+    entry["errors"]["0"].data[:] = [0.5, 0.2, 1.0, 0.1]
+    ensemble.write_h5ad(tmp_path / "a.h5ad")
+    table = get.regulatory_jacobian_df(anndata.read_h5ad(tmp_path / "a.h5ad"), entry["groups"][0])
+    one = table.set_index(["target", "regulator"]).sort_index()
+    np.testing.assert_allclose(one["std_error"], [0.5, 0.2, 1.0, 0.1])
+    # Student's with two degrees of freedom: p = 1 - t / sqrt(2 + t^2)
+    ratio = np.array([10.0, 0.5, 2.0, 30.0])
+    expected = 1 - ratio / np.sqrt(2 + ratio**2)
+    np.testing.assert_allclose(one["pval"], expected, rtol=1e-10)
+    rates = [2 * expected[0], expected[1], 4 / 3 * expected[2], 4 * expected[3]]
+    np.testing.assert_allclose(one["qval"], rates, rtol=1e-10)
+    assert one["sign"].tolist() == [-1, 0, 0, 1]
+
+
+def test_a_single_fit_has_no_errors(trained):
+    tl.regulatory_jacobian(trained)
+    assert "errors" not in trained.uns["regulatory_jacobian"]
+    assert "sign" not in get.regulatory_jacobian_df(trained)
+
+
+def test_errors_through_loadings_keep_the_pattern(ensemble, rng):
+    weights = np.linalg.qr(rng.normal(size=(30, 2)))[0]
+    z = ensemble.obsm["X_genes"]
+    genes = AnnData(
+        (z @ weights.T).astype(np.float32), obs=ensemble.obs, obsm={"X_genes": z}, uns=ensemble.uns
+    )
+    genes.varm["weights"] = weights
+    tl.regulatory_jacobian(genes, n_regulators=4, loadings="weights")
+    entry, model = genes.uns["regulatory_jacobian"], get.dynamics(ensemble)
+    here = (ensemble.obs["time"] == 1).to_numpy()
+    each = [
+        weights @ member.jacobian("velocity", 1.0, z[here]).mean(0) @ weights.T
+        for member in model.members()
+    ]
+    found, errors = entry["matrices"]["1"], entry["errors"]["1"]
+    np.testing.assert_array_equal(found.indices, errors.indices)
+    expected = np.std(each, axis=0, ddof=1)[errors.nonzero()]
+    np.testing.assert_allclose(errors.data, expected, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
