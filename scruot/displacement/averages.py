@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags, issparse
-from sklearn.neighbors import NearestNeighbors
 
 __all__ = [
     "Averages",
@@ -17,7 +16,6 @@ __all__ = [
     "compact",
     "dense_columns",
     "make_averages",
-    "nearest_cells",
     "reached",
     "row_stochastic",
 ]
@@ -119,16 +117,6 @@ def make_averages(near: csr_matrix, reach: csr_matrix) -> Averages:
         square = block.multiply(block) if issparse(block) else block * block
         far[rows : rows + _ROWS] = np.asarray(square.sum(axis=1)).ravel()
     return Averages(near, reach, np.stack([own, far]))
-
-
-def nearest_cells(features: Array, mass: Array, k: int) -> csr_matrix:
-    """Return averages over each cell and its nearest, weighted by mass, rows of sum 1."""
-    n = len(features)
-    k = min(k, n)
-    index = NearestNeighbors(n_neighbors=k).fit(features).kneighbors(features)[1]
-    rows = np.repeat(np.arange(n), k)
-    graph = csr_matrix((mass[index.ravel()], (rows, index.ravel())), shape=(n, n))
-    return row_stochastic(graph)
 
 
 def row_stochastic(matrix: csr_matrix) -> csr_matrix:

@@ -10,8 +10,9 @@ from scipy.linalg import eigh
 from scipy.sparse import csr_matrix
 from sklearn.neighbors import NearestNeighbors
 
-from scruot.displacement.averages import nearest_cells, row_stochastic
+from scruot.displacement.averages import row_stochastic
 from scruot.displacement.metric import mean_squared_distance
+from scruot.displacement.neighbours import nearest_cells
 
 __all__ = ["excess", "heading_features"]
 

@@ -15,18 +15,17 @@ from scruot.displacement.averages import (
     Averages,
     dense_columns,
     make_averages,
-    nearest_cells,
     reached,
     row_stochastic,
 )
 from scruot.displacement.heading import excess, heading_features
 from scruot.displacement.metric import couple_clouds, mean_squared_distance
+from scruot.displacement.neighbours import nested_neighbourhoods
 from scruot.displacement.penalties import Sparsity
 
 __all__ = [
     "Pair",
     "along_trajectory",
-    "growing",
     "level_for",
     "measure",
     "null_measures",
@@ -70,17 +69,22 @@ class Pair:
     end: tuple[Array, Array] | None = None
     near: Array | None = None
 
-    def averages(self, plan: csr_matrix, n_neighbors: int | None = None) -> Averages:
+    def averages(
+        self, plan: csr_matrix, n_neighbors: int | None = None, factors: Sequence[int] = ()
+    ) -> list[Averages]:
         """Return averages over neighbourhoods of the source cells and over their targets.
 
-        Neighbourhoods have 30 cells by default, a fifth of the source cells if these are fewer.
+        The first has 30 cells by default, a fifth of the source cells if these are fewer; others
+        have as many times that number as ``factors`` say, as far as there are so many cells.
         """
-        near = nearest_cells(
-            self.z if self.near is None else self.near,
-            row_mass(plan),
-            neighbourhood(plan.shape[0], n_neighbors),
+        n = plan.shape[0]
+        k = neighbourhood(n, n_neighbors)
+        sizes = [k, *(k * f for f in factors if k * f <= n)]
+        near = nested_neighbourhoods(
+            self.z if self.near is None else self.near, row_mass(plan), sizes
         )
-        return make_averages(near, row_stochastic(plan))
+        reach = row_stochastic(plan)
+        return [make_averages(one, reach) for one in near]
 
 
 def neighbourhood(n: int, n_neighbors: int | None) -> int:
@@ -142,7 +146,7 @@ def measure(pair: Pair, plan: csr_matrix, n_neighbors: int | None = None) -> Arr
     """
     mass = row_mass(plan)
     used = mass > 0
-    scales = growing(pair, plan, n_neighbors, _WIDER)
+    scales = pair.averages(plan, n_neighbors, _WIDER)
     share = csr_matrix(mass / mass.sum())
     whole = make_averages(share, scales[0].reach)
     found = []
@@ -152,15 +156,6 @@ def measure(pair: Pair, plan: csr_matrix, n_neighbors: int | None = None) -> Arr
         rows = [np.quantile(z, _TAILS, axis=0) for z in sizes]
         found.append(np.concatenate([*rows, np.abs(_ratio(*whole.difference(genes)))]))
     return np.concatenate(found, axis=1)
-
-
-def growing(
-    pair: Pair, plan: csr_matrix, n_neighbors: int | None, factors: Sequence[int]
-) -> list[Averages]:
-    """Return averages over neighbourhoods of one size and of multiples of it, as far as they go."""
-    n = plan.shape[0]
-    k = neighbourhood(n, n_neighbors)
-    return [pair.averages(plan, k * f) for f in (1, *factors) if f == 1 or k * f <= n]
 
 
 def random_halves(

@@ -15,7 +15,6 @@ from scruot.displacement.groups import GroupTest, compare_groups
 from scruot.displacement.local import (
     Pair,
     along_trajectory,
-    growing,
     measure,
     null_measures,
     random_halves,
@@ -148,7 +147,7 @@ def local_maps(
     for pair, plan in zip(headed, plans, strict=True):
         moved, level = shrink(
             adapted(
-                growing(pair, plan, params.n_neighbors, _WIDER),
+                pair.averages(plan, params.n_neighbors, _WIDER),
                 pair.x[:, kept],
                 pair.y[:, kept],
             ),

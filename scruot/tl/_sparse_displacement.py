@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csr_matrix
 
-from scruot._keys import DisplacementSlots, displacement_slots
-from scruot.displacement.calibrate import adjusted
-from scruot.displacement.local import Pair
-from scruot.dynamics.device import resolve_device
-from scruot.io.displacement import Ranked, genes_record
+from scruot._keys import displacement_slots
 from scruot.io.loadings import require_unique_genes
 from scruot.io.read import check_names
-from scruot.io.representation import read_representation, require_variation
 from scruot.io.store import check_writable, writable
+from scruot.tl._displacement_cells import Prepared, Question, prepare
 from scruot.tl._displacement_elastic import elastic_maps
 from scruot.tl._displacement_icnn import icnn_maps
-from scruot.tl._displacement_input import read_from, read_genes_matrix, read_masses
-from scruot.tl._displacement_maps import MapParams, Maps, find_plans, local_maps, make_pairs
-from scruot.tl._displacement_pairs import (
-    Comparison,
-    chosen_coupling,
-    comparisons,
-    simulated_ends,
-    stored_plans,
-)
+from scruot.tl._displacement_maps import MapParams, Maps, local_maps
 from scruot.tl._displacement_params import make_params
-from scruot.tl._groups import read_groups
+from scruot.tl._displacement_results import ranked_record, write
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +101,8 @@ def sparse_displacement(
         Displacements of called genes within so many standard errors are set to zero.
     n_neighbors
         Cells of the narrowest neighbourhood; by default 30, a fifth of the source cells if these
-        are fewer. Each cell has one of this size, or of two, four or eight times it (see Notes).
+        are fewer. Each cell has one of this size, or of two, four or eight times it, which end at
+        gaps (see Notes).
     strength
         With ``"elastic"``: strength of the penalty, in units of the median standard deviation of
         the genes (of its square for ``"smoothed_l0"``, a number for ``"k_support"``); 3 by default.
@@ -175,8 +158,9 @@ def sparse_displacement(
     *Metric.* The representation is whitened, softly, by the idle variance: in every direction that
     of the snapshots that vary least. *Neighbourhoods* are source cells that are near in it and head
     the same way, along the directions in which cells move more than between random halves; a cell's
-    displacement is the mean of their targets minus their own mean. Each cell's neighbourhood is as
-    wide as the called genes' displacements stay the same, by Stein's estimate of the risk. *Genes*
+    displacement is the mean of their targets minus their own mean. Wider neighbourhoods than the
+    narrowest end at gaps, so that they do not reach into another type. Each cell's is as wide as
+    the called genes' displacements stay the same, by Stein's estimate of the risk. *Genes*
     are called by the most unusual of several quantiles over cells of displacement over standard
     error, at three sizes of neighbourhoods and over all cells, each compared with the same number
     between random halves of one snapshot; several intervals are pooled by Fisher's method. *Groups*
@@ -194,7 +178,10 @@ def sparse_displacement(
     with hundreds of noisy genes. Its p-values are those of whole groups, as with ``groupby``.
 
     Two cells of the same type that differ in sampling noise only are told from displaced ones; a
-    coupling that sends cells to the wrong type is not. Look at the couplings first.
+    coupling that sends cells to the wrong type is not. Look at the couplings first. Cells of two
+    lineages that are still alike go either way, so each has the genes of both; and genes that are
+    not called are zero in every cell, however clear they are in a rare group: rank genes of groups
+    by the table, which tests all of them.
 
     References
     ----------
@@ -226,138 +213,47 @@ def sparse_displacement(
     check_writable(adata, copy=copy)
     check_names(adata)
     require_unique_genes(adata)
-    time_key, use_rep, n_dims = read_from(adata, coupling_key, time_key, use_rep, n_dims)
-    masses = read_masses(adata, time_key, mass)
-    pairs = comparisons(adata, time_key, source, target, masses)
-    origin = chosen_coupling(adata, coupling, coupling_key, time_key, pairs)
-    groups = None if groupby is None else read_groups(adata, groupby)
-    # what may be refused comes before what takes long
-    plans = stored_plans(adata, coupling_key, pairs) if origin == "transport" else None
-    genes = read_genes_matrix(adata, layer)
-    rows = [(p.source, p.target) for p in pairs]
-    ends = None
-    if origin == "dynamics":
-        cells, ends, use_rep = simulated_ends(
-            adata, coupling_key, pairs, str(resolve_device(device))
-        )
-    else:
-        cells = read_representation(adata, use_rep, n_dims)
-        require_variation(cells, use_rep)
-    clouds = make_pairs(genes, cells.astype(np.float64), ends, rows, masses)
-    if plans is None and (method != "elastic" or origin == "dynamics"):
-        plans = find_plans(clouds, params)
-    codes = [
-        np.zeros(len(p.source), dtype=np.intp) if groups is None else groups.codes[p.source]
-        for p in pairs
-    ]
-    maps = _maps(clouds, plans, codes, params, device, progress=progress)
-    record = genes_record(
-        _ranked(pairs, maps, codes, groups),
-        adata.var_names,
-        {
-            "groupby": time_key if groupby is None else groupby,
-            "reference": "rest",
-            "method": method,
-            "use_raw": False,
-            "layer": layer,
-            "corr_method": "benjamini-hochberg",
-            "time_key": time_key,
-            "use_rep": use_rep,
-            "coupling": origin,
-            "penalty": params.penalty,
-            "n_active": n_active,
-            "fdr": fdr,
-            "threshold": maps.threshold,
-            "random_state": random_state,
-        },
+    asked = Question(
+        source=source,
+        target=target,
+        time_key=time_key,
+        use_rep=use_rep,
+        n_dims=n_dims,
+        mass=mass,
+        coupling=coupling,
+        coupling_key=coupling_key,
+        groupby=groupby,
+        layer=layer,
+        device=device,
     )
-    logger.info(
-        "%d of %d genes displaced, %s; coupling: %s",
-        int((maps.rate <= fdr).sum()),
-        adata.n_vars,
-        "; ".join(f"{_mean_count(m):.1f} per cell from {p.name}" for p, m in _zipped(pairs, maps)),
-        origin,
-    )
+    prepared = prepare(adata, asked, params)
+    maps = _maps(prepared, params, device, progress=progress)
+    given = {"groupby": groupby, "layer": layer, "fdr": fdr, "random_state": random_state}
+    record = ranked_record(prepared, maps, params, adata.var_names, given)
+    _tell(prepared, maps, params)
     written = writable(adata, copy=copy)
-    _write(written, pairs, maps, record, params, slots)
+    write(written, prepared, maps, record, params, slots)
     return written if copy else None
 
 
-def _maps(
-    clouds: Sequence[Pair],
-    plans: Sequence[csr_matrix] | None,
-    codes: Sequence[NDArray[np.integer]],
-    params: MapParams,
-    device: str,
-    *,
-    progress: bool,
-) -> Maps:
+def _maps(prepared: Prepared, params: MapParams, device: str, *, progress: bool) -> Maps:
+    cells, plans = prepared.clouds, prepared.plans
     if plans is not None and params.method == "local":
-        return local_maps(clouds, plans, codes, params)
+        return local_maps(cells, plans, prepared.codes, params)
     if plans is not None and params.method == "icnn":
-        return icnn_maps(clouds, plans, codes, params, device, progress=progress)
-    return elastic_maps(clouds, plans, codes, params)
+        return icnn_maps(cells, plans, prepared.codes, params, device, progress=progress)
+    return elastic_maps(cells, plans, prepared.codes, params)
 
 
-def _zipped(pairs: Sequence[Comparison], maps: Maps) -> Any:
-    return zip(pairs, maps.displacement, strict=True)
-
-
-def _mean_count(moved: csr_matrix) -> float:
-    return moved.nnz / max(moved.shape[0], 1)
-
-
-def _ranked(
-    pairs: Sequence[Comparison],
-    maps: Maps,
-    codes: Sequence[NDArray[np.integer]],
-    groups: pd.Categorical | None,
-) -> list[Ranked]:
-    found = []
-    for k, pair in enumerate(pairs):
-        test, present = maps.groups[k]
-        moves = maps.displacement[k].astype(bool).astype(np.float64)
-        for row, code in enumerate(present):
-            here = codes[k] == code
-            share = np.asarray(moves[here].mean(axis=0)).ravel()
-            alone = groups is None
-            p_value = maps.p_value[k] if alone else test.p_value[row]
-            found.append(
-                Ranked(
-                    *pair.labels,
-                    "" if groups is None else str(groups.categories[code]),
-                    _signed(maps.score[k], test.mean[row]) if alone else test.score[row],
-                    test.mean[row],
-                    p_value,
-                    adjusted(p_value),
-                    share,
-                )
-            )
-    return found
-
-
-def _signed(score: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give a score of evidence the sign of the mean displacement."""
-    # below zero: less than genes that do not move usually have
-    return np.sign(mean) * np.maximum(score, 0.0)
-
-
-def _write(
-    adata: AnnData,
-    pairs: Sequence[Comparison],
-    maps: Maps,
-    record: dict[str, Any],
-    params: MapParams,
-    slots: DisplacementSlots,
-) -> None:
-    n = adata.n_obs
-    stacked = sparse.vstack(maps.displacement).tocsr()
-    rows = np.concatenate([p.source for p in pairs])
-    place = csr_matrix((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(n, len(rows)))
-    moved = csr_matrix(place @ stacked)
-    adata.obsm[slots.displacement] = moved
-    adata.obs[slots.n_genes] = np.diff(moved.indptr).astype(np.int64)
-    adata.var[slots.score] = np.max(maps.score, axis=0)
-    adata.var[slots.rate] = maps.rate
-    adata.var[slots.displaced] = maps.rate <= params.fdr
-    adata.uns[slots.genes] = record
+def _tell(prepared: Prepared, maps: Maps, params: MapParams) -> None:
+    counts = [
+        f"{moved.nnz / max(moved.shape[0], 1):.1f} per cell from {pair.name}"
+        for pair, moved in zip(prepared.pairs, maps.displacement, strict=True)
+    ]
+    logger.info(
+        "%d of %d genes displaced, %s; coupling: %s",
+        int((maps.rate <= params.fdr).sum()),
+        len(maps.rate),
+        "; ".join(counts),
+        prepared.reading["coupling"],
+    )

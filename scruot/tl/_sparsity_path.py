@@ -194,7 +194,7 @@ def _mapped(
     if params.method == "local":
         mass = row_mass(plan)
         moved, _ = shrink(
-            pair.averages(plan),
+            pair.averages(plan)[0],
             pair,
             np.arange(x.shape[1]),
             mass > 0,

@@ -9,7 +9,6 @@ from scruot.displacement.averages import (
     compact,
     dense_columns,
     make_averages,
-    nearest_cells,
     reached,
 )
 from scruot.displacement.calibrate import adjusted, calibrated, pooled
@@ -29,6 +28,7 @@ from scruot.displacement.metric import (
     mean_squared_distance,
     quiet_metric,
 )
+from scruot.displacement.neighbours import nearest_cells
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def still():
 
 def test_standard_errors_are_calibrated_where_nothing_moves(still):
     pair, plan = still
-    averages = pair.averages(plan)
+    averages = pair.averages(plan)[0]
     moved, error = averages.difference(reached(averages.reach, pair.x, pair.y))
     z = moved / error
     assert z.std() == pytest.approx(1.0, abs=0.1)
@@ -190,7 +190,7 @@ def test_neighbours_share_their_heading():
 def test_neighbours_stay_within_their_group(still):
     pair, plan = still
     codes = np.arange(400) % 2
-    near = within_groups(pair, codes).averages(plan).near.tocoo()
+    near = within_groups(pair, codes).averages(plan)[0].near.tocoo()
     assert (codes[near.row] == codes[near.col]).all()
     assert within_groups(pair, np.zeros(400)) is pair
 

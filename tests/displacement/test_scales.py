@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, identity
 
-from scruot.displacement.averages import dense_columns, make_averages, nearest_cells, reached
+from scruot.displacement.averages import dense_columns, make_averages, reached
+from scruot.displacement.neighbours import nearest_cells
 from scruot.displacement.scales import adapted, risks
 
 N = 600
