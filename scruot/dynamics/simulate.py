@@ -23,6 +23,10 @@ Rates = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Displacement (n, d) and growth (n,) per unit time at times (n,) and states (n, d)."""
 
 
+# of the Brownian path that are in memory at once: it is asked for in order, once, and is the same
+# whatever their number
+_KEPT_PIECES = 4
+
 Rate = Callable[[Tensor, Tensor], Tensor]
 """One of both, or the noise (n, d), at times (n,) and states (n, d)."""
 
@@ -166,7 +170,13 @@ def integrate_sde(
     states, logs = [x], [log_weights]
     if len(times) > 1:
         brownian = torchsde.BrownianInterval(
-            t0=times[0], t1=times[-1], size=x.shape, dtype=x.dtype, device=x.device, entropy=entropy
+            t0=times[0],
+            t1=times[-1],
+            size=x.shape,
+            dtype=x.dtype,
+            device=x.device,
+            entropy=entropy,
+            cache_size=_KEPT_PIECES,
         )
     for start, stop in pairwise(times):
         n_steps = max(1, math.ceil((stop - start) / step - 1e-9))
