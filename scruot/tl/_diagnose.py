@@ -86,7 +86,7 @@ def diagnose(
         ``"observed cells"``, ``"held-out cells"``, ``"held-out times"``, ``"population"``,
         ``"mass per group"``, ``"action / floor"``, ``"effective cells"``, ``"growth: level"``,
         ``"growth: differences"``, ``"couplings"``, ``"fates: progenitors"``, ``"fates: lost"``,
-        ``"fates: calibration"``, ``"fates: skill"``.
+        ``"fates: early cells"``, ``"fates: calibration"``, ``"fates: skill"``.
     ``value`` : float
         The figure; NaN for a check that is no number or was not made.
     ``good``, ``bad`` : float
@@ -172,13 +172,16 @@ def _rows(
     start = cells.reference & (cells.time == cells.model.times[0])
     learned = "growth" in cells.model.learns
     std = adata.obs[names.growth_std].to_numpy() if names.growth_std in adata.obs else None
+    observed = check.observed(table)
     rows = [
-        check.observed(table),
+        observed,
         check.held_out_cells(held_out),
         check.held_out_times(times),
         check.population(table),
         check.groups(evaluation.get("groups"), table.groupby("time")["n_observed"].max()),
-        check.action(evaluation["action"], stochastic=cells.model.stochastic),
+        check.action(
+            evaluation["action"], stochastic=cells.model.stochastic, observed=observed.verdict
+        ),
         check.sample_size(np.asarray(simulated["weight"])[last], int(start.sum())),
         check.growth_level(stored_mass(cells.record), learned=learned),
     ]

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from scruot.tl._diagnosis import Check, judged, unchecked
+from scruot.tl._fate_trust import ALIKE
 
 _PROGENITORS = 2.0, 1.5  # good up to, bad beyond so many times that
 _LOST = (0.05, 0.2)
+_EARLY = (0.1, ALIKE)
 _MISCALIBRATED = (0.05, 0.15)
 _SKILL = (0.3, 0.0)
 _FEW = 5  # cells of a bin that tell no rate
@@ -65,7 +67,26 @@ def fates(
             remedy="name more terminal states, or look at them with none=True",
         )
     )
-    return found + calibration(curve)
+    return [*found, _early(figures), *calibration(curve)]
+
+
+def _early(figures: Mapping[str, Any]) -> Check:
+    """Ask whether early cells are told apart at all, however sound the noise is."""
+    name = "fates: early cells"
+    spread = float(figures.get("early_spread", np.nan))
+    if not math.isfinite(spread):
+        return unchecked(
+            name, "nothing says how far their probabilities differ", "tl.fate_probabilities again"
+        )
+    return judged(
+        name,
+        spread,
+        _EARLY,
+        finding=f"probabilities at time {float(figures['early_time']):g} differ between cells by "
+        f"{spread:.3f} of what certain fates do",
+        remedy="cells there are told the shares of the ends: read later times, or give what tells "
+        "them apart (clones or RNA velocity through tl.import_couplings, another representation)",
+    )
 
 
 def calibration(curve: tuple[pd.DataFrame, Mapping[str, float]] | None) -> list[Check]:

@@ -208,7 +208,6 @@ def fate_probabilities(
     names = fate_slots(key_added)
     check_writable(adata, copy=copy)
     check_free_fates(adata, names)
-    asked = Asked(groupby, terminal_states, names)
     reading = {"time_key": time_key, "use_rep": use_rep, "n_dims": n_dims, "mass": mass}
     samples = Samples.read(
         adata,
@@ -219,32 +218,19 @@ def fate_probabilities(
         n_permutations=n_permutations,
         random_state=random_state,
     )
+    asked = Asked(groupby, terminal_states, names)
+    if source == "dynamics":
+        refuse(reading, "source='dynamics', which reads all of that from the fit")
+        simulations = n_simulations if stochastic else None
+        cells, follow = from_dynamics(adata, asked, key, device, simulations, random_state)
+    else:
+        reading = reading if is_stored(adata, key) else filled(adata, reading)
+        cells, follow = from_transport(adata, asked, key, reading, random_state)
+    samples.check(cells)
 
     def bar(steps: Iterable[Any]) -> Iterable[Any]:
         return tqdm(steps, disable=not progress, desc="fates")
 
-    if source == "dynamics":
-        refuse(reading, "source='dynamics', which reads all of that from the fit")
-        cells, follow = from_dynamics(
-            adata,
-            asked,
-            key,
-            device,
-            stochastic=stochastic,
-            n_simulations=n_simulations,
-            random_state=random_state,
-        )
-    else:
-        if not is_stored(adata, key):
-            reading = filled(adata, reading)
-        cells, follow = from_transport(adata, asked, key, reading, random_state)
-    if cells.stored is not None:
-        refuse(
-            {"n_bootstrap": n_bootstrap, "condition_key": condition_key},
-            "stored couplings, which cannot be repeated with other cells or weights; leave it out, "
-            "or delete the couplings to have new ones",
-        )
-    samples.check(cells)
     found = samples.run(follow)(cells, bar)
     errors = samples.errors(cells, found, follow)
     shift = samples.shift(cells, found, follow, bar)
@@ -262,34 +248,32 @@ def fate_probabilities(
         **reading,
         "random_state": random_state,
     }
-    figures = quality(cells, found)
+    columns = _columns(adata, source, key, reading)
+    record = {"source": source, **columns, **_record(cells, found, params)}
+    fates = _normalised(found, cells.states, errors, record, none=none)
+    written = writable(adata, copy=copy)
+    states = cells.states
+    write_fates(written, fates, states.categorical(), found.mass.sum(1), states.groupby, names)
+    if shift is not None:
+        written.uns[names.shift] = shift
+    warn(record["quality"])
+    warn_without_fate(cells, fates.probabilities)
+    return written if copy else None
+
+
+def _record(cells: carry.FateCells, found: carry.Carried, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what was asked for and what came of it, in plain things."""
     record: dict[str, Any] = {
         "names": np.asarray(cells.states.names, dtype=object),
-        "source": source,
-        **_columns(adata, source, key, reading),
         "params": {k: plain(v) for k, v in params.items()},
         "resolved": {k: plain(v) for k, v in described_settings(found.settings).items()},
         "versions": package_versions(),
         "times": np.asarray(cells.states.exit_times(cells.time)),
-        "quality": figures,
+        "quality": quality(cells, found),
     }
     if found.settings is not None:
         record["metric"] = found.settings.metric.cpu().numpy()
-    fates = _normalised(found, cells.states, errors, record, none=none)
-    written = writable(adata, copy=copy)
-    write_fates(
-        written,
-        fates,
-        cells.states.categorical(),
-        found.mass.sum(1),
-        cells.states.groupby,
-        names,
-    )
-    if shift is not None:
-        written.uns[names.shift] = shift
-    warn(figures)
-    warn_without_fate(cells, fates.probabilities)
-    return written if copy else None
+    return record
 
 
 def _columns(

@@ -42,15 +42,17 @@ def from_dynamics(
     asked: Asked,
     key: str | None,
     device: str,
-    *,
-    stochastic: bool,
-    n_simulations: int,
+    n_simulations: int | None,
     random_state: int,
 ) -> tuple[carry.FateCells, Run]:
-    """Return the cells of a fit, and what computes their fates."""
+    """Return the cells of a fit, and what computes their fates.
+
+    With ``n_simulations`` that is a simulation of each cell so many times, with the noise of the
+    model; without, couplings of where its flow leads.
+    """
     fitted = read_fitted(adata, key, device)
     model: Dynamics = fitted.model
-    if stochastic and not model.stochastic:
+    if n_simulations is not None and not model.stochastic:
         msg = (
             f"Found stochastic=True, but uns[{slots(key).key!r}] holds a deterministic model "
             f"({model.method!r}); leave it out."
@@ -58,7 +60,7 @@ def from_dynamics(
         raise ValueError(msg)
     states = asked.read(adata, fitted.time, fitted.mass > 0)
     cells = carry.FateCells(fitted.x, fitted.time, fitted.mass, fitted.reference, states=states)
-    if stochastic:
+    if n_simulations is not None:
 
         def simulate(cells: carry.FateCells, each: Wrapper | None) -> carry.Carried:
             return carry.by_simulation(

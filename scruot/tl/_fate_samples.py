@@ -18,6 +18,7 @@ from scruot.tl._fate_carry import Carried, FateCells
 from scruot.tl._fate_conditions import Conditions, conditional_shift, within
 from scruot.tl._fate_errors import bootstrap_errors
 from scruot.tl._fate_run import Run
+from scruot.tl._fate_sources import refuse
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,8 @@ class Samples:
         Conditions that are followed by themselves.
     replicates
         Replicate of every cell, shape (n,).
-    replicate_key
-        Their column.
+    condition_key, replicate_key
+        Their columns.
     n_bootstrap, n_permutations
         Repetitions for standard errors and for the test; ``None`` for neither.
     random_state
@@ -40,6 +41,7 @@ class Samples:
 
     conditions: Conditions | None
     replicates: NDArray[np.int64] | None
+    condition_key: str | None
     replicate_key: str | None
     n_bootstrap: int | None
     n_permutations: int | None
@@ -91,7 +93,15 @@ class Samples:
             column = read_obs(adata, replicate_key, "replicate column")
             labels = sample_labels(column, replicate_key, "replicate_key")
             replicates = np.asarray(labels.codes, dtype=np.int64)
-        return cls(conditions, replicates, replicate_key, n_bootstrap, n_permutations, random_state)
+        return cls(
+            conditions,
+            replicates,
+            condition_key,
+            replicate_key,
+            n_bootstrap,
+            n_permutations,
+            random_state,
+        )
 
     def run(self, follow: Run) -> Run:
         """Return what follows all cells, by what follows the cells of one condition."""
@@ -105,13 +115,20 @@ class Samples:
         return apart
 
     def check(self, cells: FateCells) -> None:
-        """Refuse samples that say nothing.
+        """Refuse samples that say nothing, and couplings that cannot be made again for them.
 
         Raises
         ------
         ValueError
-            For conditions that cannot be followed, and where replicates are too few for errors.
+            For conditions that cannot be followed, where replicates are too few for errors, and
+            for either of them with stored couplings.
         """
+        if cells.stored is not None:
+            refuse(
+                {"n_bootstrap": self.n_bootstrap, "condition_key": self.condition_key},
+                "stored couplings, which cannot be repeated with other cells or weights; leave it "
+                "out, or delete the couplings to have new ones",
+            )
         if self.conditions is not None:
             self.conditions.check(cells)
         if self.n_bootstrap is None or self.replicates is None:

@@ -20,6 +20,7 @@ _ROUND = {1: 114.0, 2: 9.2, 3: 4.2, 4: 2.8, 5: 2.1}
 _BEYOND = 1.1  # how far beyond that a snapshot is no one cloud
 _UNLIKE = 0.5  # of the variance of coupled fates that simulated ones miss
 _LOST = 0.2  # share of descendants that end in no state
+ALIKE = 0.02  # spread of early probabilities below which they say nothing about single cells
 
 
 def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
@@ -34,12 +35,19 @@ def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
         Share of the descendants, over all cells, that end in no terminal state.
     ``without_fate``
         Number of cells without a fate.
+    ``early_spread``
+        How far the probabilities of the first cells are apart: the root of their variance between
+        cells over that of certain fates, ``sqrt(sum_f var p_f / sum_f m_f (1 - m_f))`` with means
+        ``m``. 0 where all cells are told the same, 1 where each fate is certain.
+    ``early_time``
+        Time of these cells, the first with cells that are in no terminal state.
     ``agreement``
         With ``stochastic=True``: one minus the Brier score of simulated against coupled fates over
         that of the mean of these; 1 where both agree.
     """
     known = np.isfinite(found.mass).all(1) & (cells.mass > 0)
     total = cells.mass[known] @ found.mass[known]
+    early, spread = _early(cells, found, known)
     return {
         "spread_over_near": float("nan")
         if found.settings is None
@@ -47,8 +55,26 @@ def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
         "progenitor_limit": _limit(cells.x.shape[1]),
         "none_share": float(total[-1] / total.sum()) if total.sum() > 0 else float("nan"),
         "without_fate": int((~known).sum()),
+        "early_time": early,
+        "early_spread": spread,
         "agreement": _agreement(cells, found, known),
     }
+
+
+def _early(cells: FateCells, found: Carried, known: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the first time with cells on their way, and how far their probabilities are apart."""
+    p = shares(found.mass[:, :-1])
+    rows = known & np.isfinite(p).all(1) & (cells.states.codes < 0)
+    if not rows.any():
+        return float("nan"), float("nan")
+    first = float(cells.time[rows].min())
+    rows &= cells.time == first
+    weight = cells.mass[rows] / cells.mass[rows].sum()
+    mean = weight @ p[rows]
+    certain = float((mean * (1.0 - mean)).sum())
+    between = float((weight @ (p[rows] - mean) ** 2).sum())
+    # where all end alike there is nothing to tell apart
+    return first, float(np.sqrt(between / certain)) if certain > 1e-12 else float("nan")
 
 
 def _limit(n_dims: int) -> float:
@@ -81,6 +107,15 @@ def warn(figures: Mapping[str, Any]) -> None:
             0 if ratio >= 10 else 1,
             ratio,
             limit,
+        )
+    if figures["early_spread"] < ALIKE:
+        logger.warning(
+            "All cells of time %g have nearly the same probabilities (spread %.3f, 1 is certain): "
+            "these are the shares of the ends, and say nothing about single cells there. Read "
+            "fates of later times, or give what tells early cells apart: couplings from clones or "
+            "RNA velocity (scruot.tl.import_couplings), or another representation.",
+            figures["early_time"],
+            figures["early_spread"],
         )
     if figures["agreement"] < 1 - _UNLIKE:
         logger.warning(

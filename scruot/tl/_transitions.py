@@ -40,6 +40,7 @@ def transition_table(
         Column of ``obs`` with groups, e.g. cell types. Cells without a label are left out.
     source_time, target_time
         Two times of the transport, as numbers or labels; the first and the last by default.
+        Given by name: ``transition_table(adata, "cell_type", source_time=2, target_time=4)``.
         Couplings are composed over the times between.
     values
         What is returned. ``"forward"``: where the descendants of a group are, by mass; rows sum

@@ -84,20 +84,39 @@ def test_mass_per_group_passes_over_small_groups():
 
 
 @pytest.mark.parametrize(
-    ("model", "stochastic", "verdict"),
+    ("model", "stochastic", "observed", "verdict"),
     [
-        (1.0, False, "good"),
-        (1.3, False, "doubtful"),
-        (2.0, False, "bad"),
-        # below the floor a flow misses the snapshots; noise moves mass for nothing
-        (0.5, False, "bad"),
-        (0.5, True, "good"),
-        (np.nan, False, "not checked"),
+        (1.0, False, "good", "good"),
+        (1.3, False, "good", "doubtful"),
+        (2.0, False, "good", "bad"),
+        # below the floor a flow misses the snapshots, unless it is known to meet them
+        (0.5, False, "bad", "bad"),
+        (0.5, False, "doubtful", "doubtful"),
+        (0.5, False, "not checked", "doubtful"),
+        (0.5, False, "good", "good"),
+        # noise moves mass for nothing
+        (0.5, True, "bad", "good"),
+        (np.nan, False, "good", "not checked"),
     ],
 )
-def test_action_between_its_floor_and_detours(model, stochastic, verdict):
+def test_action_between_its_floor_and_detours(model, stochastic, observed, verdict):
     figures = {"model": model, "floor_dual": 0.99, "floor_primal": 1.0}
-    assert check.action(figures, stochastic=stochastic).verdict == verdict
+    found = check.action(figures, stochastic=stochastic, observed=observed)
+    assert found.verdict == verdict
+    assert bool(found.remedy) == (verdict != "good")
+
+
+def test_a_smooth_law_through_rough_snapshots_is_no_bad_fit(unfitted, fit_constant):
+    """The verdict on the action reads the one on observed cells."""
+    fit_constant(unfitted)
+    scruot.tl.evaluate(unfitted)
+    entry = unfitted.uns["dynamics_evaluation"]["action"]
+    # as in many dimensions, where chance places of cells cost as much as the way
+    entry.update(floor_dual=1.5 * entry["model"], floor_primal=1.6 * entry["model"])
+    table = scruot.tl.diagnose(unfitted).set_index("check")
+    assert table.loc["observed cells", "verdict"] == "good"
+    assert table.loc["action / floor", "verdict"] == "good"
+    assert "within the noise of sampling" in table.loc["action / floor", "finding"]
 
 
 def test_effective_cells_where_few_carry_all():
@@ -135,14 +154,18 @@ def test_couplings_and_fates():
     assert check.couplings({"coupling_gap": 1e-5}).verdict == "good"
     assert check.couplings({"coupling_gap": 0.2}).verdict == "bad"
     assert check.couplings({}).verdict == "not checked"
-    fine = {"spread_over_near": 1.2, "none_share": 0.0}
+    fine = {"spread_over_near": 1.2, "none_share": 0.0, "early_spread": 0.3, "early_time": 0.0}
 
     def of(record):
         return [c.verdict for c in check_fates(record, None)]
 
-    assert of({"quality": fine}) == ["good", "good", "not checked"]
-    lost = {"spread_over_near": 4.0, "none_share": 0.5}
-    assert of({"quality": lost}) == ["bad", "bad", "not checked"]
+    assert of({"quality": fine}) == ["good", "good", "good", "not checked"]
+    lost = {"spread_over_near": 4.0, "none_share": 0.5, "early_spread": 0.01, "early_time": 0.0}
+    assert of({"quality": lost}) == ["bad", "bad", "bad", "not checked"]
+    # probabilities that are all alike need no bad progenitors
+    assert of({"quality": {**fine, "early_spread": 0.05}})[2] == "doubtful"
+    old = {"spread_over_near": 1.2, "none_share": 0.0}
+    assert of({"quality": old}) == ["good", "good", "not checked", "not checked"]
     assert of(None) == ["not checked"]
 
 

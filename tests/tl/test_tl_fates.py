@@ -191,6 +191,33 @@ def test_without_a_snapshot_of_progenitors_a_warning_says_so(cells, caplog):
     assert cells.uns["fates"]["quality"]["spread_over_near"] < 2
 
 
+def test_early_cells_that_are_all_told_the_same_are_warned_of(rng, caplog):
+    """Progenitors that chance alone tells apart: sound noise, and no information."""
+    ends = 4.0 * np.sign(rng.random(120) - 0.5)
+    x = rng.normal(size=(240, 3)) * np.repeat([1e-3, 1.0], 120)[:, None]
+    x[120:, 0] += ends
+    obs = pd.DataFrame(
+        {"time": np.repeat([0.0, 1.0], 120), "end": ["on the way"] * 120 + list(ends.astype(str))}
+    )
+    adata = anndata.AnnData(obs=obs.set_index(obs.index.astype(str)), obsm={"X_sim": x})
+    scruot.tl.fate_probabilities(adata, "end", source="transport", use_rep="X_sim")
+    figures = adata.uns["fates"]["quality"]
+    p = adata.obsm["fate_probabilities"].to_numpy()[:120]
+    mean = p.mean(0)
+    expected = np.sqrt(p.var(0).sum() / (mean * (1 - mean)).sum())
+    assert figures["early_time"] == 0.0
+    assert figures["early_spread"] == pytest.approx(expected, rel=1e-6)
+    assert expected < 0.02
+    assert "All cells of time 0 have nearly the same probabilities" in caplog.text
+    assert "scruot.tl.import_couplings" in caplog.text
+    # cells that lie apart from the start are told apart, without a word
+    caplog.clear()
+    adata.obsm["X_sim"][:120, 0] = np.repeat([-4.0, 4.0], 60) + rng.normal(size=120)
+    scruot.tl.fate_probabilities(adata, "end", source="transport", use_rep="X_sim")
+    assert adata.uns["fates"]["quality"]["early_spread"] > 0.9
+    assert "nearly the same" not in caplog.text
+
+
 def test_survives_h5ad_and_odd_names(cells, tmp_path):
     cells.obs["cell_type"] = cells.obs["cell_type"].cat.rename_categories({"A": "Ery/Mk"})
     cells.uns["cell_type_colors"] = ["#000001", "#000002", "#000003", "#000004", "#000005"]
