@@ -32,7 +32,7 @@ def network() -> None:
     adata = sr.datasets.three_gene(200, random_state=0)
     sigma = float(adata.uns["truth"]["sigma"][0])
     sr.tl.fit_dynamics(
-        adata, "crufm", use_rep="X_genes", sigma=sigma, steps=500, progress=False, random_state=0
+        adata, "crufm", use_rep="X_genes", sigma=sigma, n_models=10, progress=False, random_state=0
     )
     sr.tl.regulatory_jacobian(adata, "lineage")
     sr.pl.regulatory_jacobian(adata, kind="network", save=STATIC / "network.png")

@@ -25,6 +25,7 @@ from scruot.displacement.local import (
 from scruot.displacement.metric import (
     couple_clouds,
     idle_covariance,
+    largest_entries,
     mean_squared_distance,
     quiet_metric,
 )
@@ -216,6 +217,26 @@ def test_far_mass_is_left_out_of_a_coupling():
     plan = couple_clouds(z, w, np.ones(10), np.ones(10), reg=0.02, tau=0.1)
     reached = np.asarray(plan.sum(axis=0)).ravel()
     assert reached[0] < 0.02 * reached[1:].min()
+
+
+def test_largest_entries_keep_rows_and_bound_every_mean():
+    rng = np.random.default_rng(11)
+    plan = rng.random((2100, 40)) ** 8 * rng.random((2100, 1))
+    plan[5] = 0.0
+    cut = largest_entries(csr_matrix(plan), 0.99).toarray()
+    np.testing.assert_allclose(cut.sum(axis=1), plan.sum(axis=1))
+    assert (cut > 0).mean() < 0.6
+    # the fewest: without its smallest entry no row has its share
+    kept = np.where(cut > 0, plan, 0.0)
+    some = plan.sum(axis=1) > 0
+    assert (kept.sum(axis=1) >= 0.99 * plan.sum(axis=1)).all()
+    smallest = np.where(kept > 0, kept, np.inf).min(axis=1)
+    assert ((kept.sum(axis=1) - smallest) < 0.99 * plan.sum(axis=1))[some].all()
+    value = rng.random(40)
+    means = (cut @ value)[some] / cut.sum(axis=1)[some] - (plan @ value)[some] / plan.sum(axis=1)[
+        some
+    ]
+    assert np.abs(means).max() < 0.01 * np.ptp(value)
 
 
 def test_wanted_number_per_row_is_met():
