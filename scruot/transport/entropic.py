@@ -73,6 +73,9 @@ class EntropicPlan(LinearOperator):  # type: ignore[misc]  # SciPy has no types
             found[problem.rows[part]] = block @ chosen
         return np.asarray(problem.scale * found.cpu().numpy(), dtype=np.float64)
 
+    def _rmatvec(self, x: Array) -> Array:  # older SciPy does not derive it from _rmatmat
+        return self._rmatmat(np.reshape(x, (-1, 1))).ravel()
+
     def _rmatmat(self, X: Array) -> Array:
         problem, values = self._solved.problem, torch.from_numpy(np.asarray(X, dtype=np.float64))
         device = problem.a.device
