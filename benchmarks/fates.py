@@ -216,7 +216,8 @@ def run(data: str, method: str, seed: int) -> dict[str, float]:
             adata, "fate", groupby="cell_type", use_rep="X_sim", mass=mass, progress=False
         )
         scruot.tl.fate_probabilities(adata, "cell_type", source="transport")
-        growth = adata.obs["transport_growth"].to_numpy()
+        rates = pd.concat(scruot.get.transport(adata).rates())
+        growth = rates.reindex(adata.obs_names).to_numpy()
     else:
         scruot.tl.fit_dynamics(adata, solver, use_rep="X_sim", mass=mass, progress=False)
         begin = time.process_time()

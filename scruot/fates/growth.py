@@ -26,6 +26,8 @@ Wrapper = Callable[[Iterable[int]], Iterable[int]]
 _SAMPLE, _IN_ALL = 1500, 7500  # cells of a time, and of all times, that tell growth
 _NEAREST = 15  # cells of the sample that speak for one outside
 _SOFTNESS = 10.0  # price over eps while growth is learned: cheap, lest displacement stand for it
+_ORDER = 0.5  # of the error of growth in one over the number of rounds
+_MOST_STRETCH = 2.0
 _SWEEPS = 200  # at most, from the potentials of the iteration before
 _TOLERANCE = 1e-3  # of the potentials, over eps
 
@@ -94,8 +96,8 @@ class GrowthProblem:
         growth = StateGrowth(small.flat, found)
         solvers = [_Interval(small, k) for k in range(len(self.durations))]
         own = [mass.numpy() for mass in small.masses]
-        loop: Iterable[int] = range(iterations)
-        for _ in loop if each is None else each(loop):
+        halfway, loop = found, range(iterations)
+        for step in loop if each is None else each(loop):
             sides = list(small.intervals(found))
             raw = [
                 np.log(solver.factor(source, target).clip(1e-12)) / duration
@@ -110,6 +112,8 @@ class GrowthProblem:
             beyond = zip(small.met(raw), small.met(found), strict=True)
             growth.tell([seen - known for seen, known in beyond], descendants, own)
             found = growth.along(descendants)
+            halfway = found if step == iterations // 2 else halfway
+        found = extrapolated(halfway, found, own)
         return found if small is self else self._from(small, found)
 
     def _from(self, small: GrowthProblem, rates: Sequence[Array]) -> list[Array]:
@@ -143,6 +147,38 @@ class GrowthProblem:
         flat = [x[r] for x, r in zip(self.flat, rows, strict=True)]
         start = [x[r] for x, r in zip(self.start, rows[:-1], strict=True)]
         return GrowthProblem(flat, start, masses, self.durations, self.settings), rows
+
+
+def extrapolated(
+    halfway: Sequence[Array], found: Sequence[Array], masses: Sequence[Array]
+) -> list[Array]:
+    r"""Stretch growth to where it was going when the rounds ended.
+
+    Rounds approach the growth that the masses ask for from below, fast where states lie apart and
+    slowly where displacement explains the masses nearly as well. With an error that falls as
+    :math:`n^{-1/2}` (Richardson), differences from the mean of an interval end
+    :math:`(\sqrt 2 - h) / (\sqrt 2 - 1)` times as large as after :math:`n` rounds, where :math:`h`
+    is the share of them that was there after half as many; twice at most. One factor for all cells,
+    so that what is still moving, which is noise as well, is not favoured.
+
+    Parameters
+    ----------
+    halfway, found
+        Growth after half of the rounds and after all, an array per interval.
+    masses
+        Masses of the cells.
+    """
+    moments = np.zeros(2)
+    means = []
+    for early, late, mass in zip(halfway, found, masses, strict=False):
+        share = mass / mass.sum()
+        means.append(float(share @ late))
+        beyond = share * (late - means[-1])
+        moments += len(late) * np.array([beyond @ early, beyond @ late])
+    reached = min(moments[0] / moments[1], 1.0) if moments[1] > 0 else 1.0
+    doubled = 2.0**_ORDER
+    stretch = min((doubled - reached) / (doubled - 1.0), _MOST_STRETCH)
+    return [mean + stretch * (late - mean) for mean, late in zip(means, found, strict=True)]
 
 
 class _Interval:

@@ -193,6 +193,26 @@ class Transport:
         duration = self.times[interval + 1] - self.times[interval]
         return pd.Series(ratio / duration, index=self.cells[interval])
 
+    def rates(self) -> list[pd.Series]:
+        """Return growth at the time of the cells, per unit of time, a series for each time.
+
+        :meth:`growth` is that of the interval after a time. Rates change on the way, so that at a
+        time between two intervals the mean of both is nearer: of what the ancestors of a cell did
+        before, by the mass that they gave it, and of what it does after. At the first time, and for
+        cells without ancestors, it is the latter, at the last time the former.
+        """
+        before = np.full(len(self.cells[0]), np.nan)
+        found = []
+        for k, plan in enumerate(self.couplings):
+            after = self.growth(k).to_numpy()
+            own = np.where(np.isfinite(before), before, after)
+            found.append(pd.Series(0.5 * (own + after), index=self.cells[k]))
+            # who has no descendants is nobody's ancestor
+            sent = np.where(np.isfinite(after), after, 0.0)
+            with np.errstate(invalid="ignore"):
+                before = (plan.T @ sent) / np.asarray(plan.sum(axis=0)).ravel()
+        return [*found, pd.Series(before, index=self.cells[-1])]
+
     def _given(self, mass: ArrayLike | pd.Series | None, k: int) -> NDArray[np.float64]:
         if mass is None:
             return self.mass[k].copy()

@@ -115,7 +115,10 @@ def calibrated(
             raise ValueError(msg)
         chosen &= mask
     if not chosen.any():
-        msg = f"No cell has a fate and a known one in {truth!r}; expected at least one."
+        msg = (
+            f"No cell has a fate and a known one in {truth!r}; expected at least one: give "
+            "fates of cells that are in no terminal state, or other cells with where."
+        )
         raise ValueError(msg)
     total = p[chosen].sum(1, keepdims=True)
     guess = np.divide(p[chosen], total, out=np.zeros_like(p[chosen]), where=total > 0)

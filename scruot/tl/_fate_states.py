@@ -189,14 +189,18 @@ def _from_sets(adata: AnnData, sets: Mapping[str, Any], usable: NDArray[np.bool_
         rows = chosen_rows(adata, chosen, f"terminal_states[{name!r}]")
         rows = rows[usable[rows]]
         if not len(rows):
-            msg = f"No cell of terminal_states[{name!r}] takes part; expected at least one."
+            msg = (
+                f"No cell of terminal_states[{name!r}] takes part; expected at least one: leave "
+                "the set out, or give its cells mass and do not hold them out."
+            )
             raise ValueError(msg)
         taken = rows[codes[rows] >= 0]
         if len(taken):
             other = list(sets)[codes[taken[0]]]
             msg = (
                 f"Found {len(taken)} cells in both terminal_states[{other!r}] and [{name!r}] "
-                f"(first: {adata.obs_names[taken[0]]!r}); expected sets without common cells."
+                f"(first: {adata.obs_names[taken[0]]!r}); expected sets without common cells: take "
+                "them out of one."
             )
             raise ValueError(msg)
         codes[rows] = k
@@ -215,7 +219,10 @@ def _from_column(adata: AnnData, column: str, usable: NDArray[np.bool_], *, stor
     codes = np.where(usable, np.asarray(groups.codes, dtype=np.int64), -1)
     present = np.unique(codes[codes >= 0])
     if not len(present):
-        msg = f"No cell of the states in obs[{column!r}] takes part; expected at least one."
+        msg = (
+            f"No cell of the states in obs[{column!r}] takes part; expected at least one: label "
+            "cells that have mass and are not held out, or give groupby."
+        )
         raise ValueError(msg)
     new = np.full(len(groups.categories) + 1, -1)
     new[present] = np.arange(len(present))
@@ -233,7 +240,10 @@ def _check(
         )
         raise ValueError(msg)
     if not (usable & (time < max(states.exit_times(time)))).any():
-        msg = "No cell is earlier than the terminal states; expected cells that can have a fate."
+        msg = (
+            "No cell is earlier than the terminal states; expected cells that can have a fate: "
+            "name states that end later (terminal_states=[...]), or add an earlier snapshot."
+        )
         raise ValueError(msg)
     counts = np.bincount(states.codes[states.codes >= 0], minlength=len(states.names))
     few = [f"{n} ({c})" for n, c in zip(states.names, counts, strict=True) if c < _FEW]

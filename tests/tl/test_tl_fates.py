@@ -285,6 +285,26 @@ def test_bad_input(cells, options, error, words):
     assert "fates" not in cells.uns
 
 
+def test_states_that_no_cell_could_reach_name_their_remedy(cells):
+    left, right = (cells.obs["cell_type"] == name for name in ("A", "B"))
+    cells.obs["weight"] = np.where(left, 0.0, 1.0)
+    cells.obs["only"] = pd.Categorical(np.where(left, "A", None))
+    first = (cells.obs["time"] == 0).to_numpy()
+    half = first & (np.arange(len(first)) % 2 == 0)
+    weighed = {**ARGS, "mass": "weight"}
+    for states, options, remedy in (
+        ({"left": left, "right": right}, weighed, "leave the set out, or give its cells mass"),
+        ({"left": left, "all": left | right}, ARGS, "take them out of one"),
+        ("only", weighed, "label cells that have mass"),
+        ({"odd": first & ~half, "even": half}, ARGS, "name states that end later"),
+    ):
+        with pytest.raises(ValueError, match=remedy):
+            scruot.tl.fate_probabilities(
+                cells, terminal_states=states, source="transport", **options
+            )
+    assert "fates" not in cells.uns
+
+
 def test_groups_that_are_missing_at_the_last_time(cells):
     early = cells.obs["cell_type"].where(cells.obs["time"] < 4)
     cells.obs["early"] = early

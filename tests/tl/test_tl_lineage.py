@@ -115,6 +115,25 @@ def test_growth_of_an_imported_coupling(tiny):
     np.testing.assert_allclose(tiny.obs["transport_growth"], expected, atol=1e-12)
 
 
+def test_rates_at_the_time_of_cells_are_between_both_intervals(tiny):
+    found = scruot.get.transport(tiny).rates()
+    # the first time looks ahead; b2 and b3 descend from a2, which doubled; c1 has 1 + 1/4 of b1, b2
+    np.testing.assert_allclose(found[0], [0.0, np.log(2.0)], atol=1e-12)
+    np.testing.assert_allclose(found[1], [0.0, np.log(2.0) / 2, np.log(2.0) / 2], atol=1e-12)
+    np.testing.assert_allclose(found[2], [0.0, 0.0], atol=1e-12)
+    assert [list(rates.index) for rates in found] == [NAMES[:2], NAMES[2:5], NAMES[5:]]
+
+
+def test_rates_of_cells_without_ancestors_or_descendants(tiny):
+    adata = tiny[:5].copy()
+    plan = np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]])
+    scruot.tl.import_couplings(adata, {(0, 1): plan}, mass={0: 2, 1: 3}, key_added="odd")
+    first, last = scruot.get.transport(adata, key="odd").rates()
+    assert first["a2"] == -np.inf
+    assert np.isnan(last["b2"])
+    assert last["b1"] == last["b3"] == first["a1"] == pytest.approx(np.log(3.0))
+
+
 @pytest.mark.parametrize(
     "chosen",
     [
