@@ -43,7 +43,8 @@ def quality(cells: FateCells, found: Carried) -> dict[str, Any]:
         Time of these cells, the first with cells that are in no terminal state.
     ``agreement``
         With ``stochastic=True``: one minus the Brier score of simulated against coupled fates over
-        that of the mean of these; 1 where both agree.
+        that of the mean of these; 1 where both agree. Of cells of the earlier half of the times,
+        where simulations of a model are too sure; later on they agree anyway.
     """
     known = np.isfinite(found.mass).all(1) & (cells.mass > 0)
     total = cells.mass[known] @ found.mass[known]
@@ -88,6 +89,10 @@ def _agreement(cells: FateCells, found: Carried, known: NDArray[np.bool_]) -> fl
         return float("nan")
     # cells that are in a state agree trivially
     rows = known & np.isfinite(found.reference).all(1) & (cells.states.codes < 0)
+    times = np.unique(cells.time[rows & (cells.time < cells.last)])
+    if not len(times):
+        return float("nan")
+    rows &= cells.time <= times[(len(times) - 1) // 2]
     first, second = shares(found.mass[rows, :-1]), shares(found.reference[rows, :-1])
     own = np.isfinite(first).all(1) & np.isfinite(second).all(1)
     first, second = first[own], second[own]
