@@ -109,6 +109,14 @@ class Field(nn.Module):
         self.get_buffer(f"{name}_mean").copy_(mean)
         self.get_buffer(f"{name}_spread").copy_(spread)
 
+    @torch.no_grad()
+    def zero_head(self, name: str) -> None:
+        """Let the network's output for one quantity be zero, until it is trained."""
+        start = sum(self.sizes[: self.names.index(name)])
+        rows = slice(start, start + self.sizes[self.names.index(name)])
+        self.head.weight[rows] = 0.0
+        self.head.bias[rows] = 0.0
+
     def forward(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Return every quantity at times ``t`` (n,) and states ``x`` (n, d)."""
         hidden = torch.cat([self.time(t), x], dim=1)

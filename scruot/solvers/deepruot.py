@@ -37,7 +37,6 @@ from scruot.solvers.ruot_setup import (
     scaled_units,
 )
 from scruot.solvers.weighted_bridges import WeightedBridges
-from scruot.transport import pairs
 
 _LEARNS = ("velocity", "growth", "score", "log_density")
 _REFERENCE = (
@@ -139,17 +138,16 @@ def fit(problem: Problem) -> Fit:
     params: DeepRUOTParams = problem.params
     clouds = problem.snapshots if params.growth else _equal_masses(problem.snapshots)
     units = scaled_units(params, problem, clouds)
-    plans = couple(clouds, units, params.coupling, problem.random_state)
-    tables = [pairs(plan) for plan in plans]
+    tables = couple(clouds, units, params.coupling, problem.random_state)
     bridges = WeightedBridges(clouds, tables, units.delta, blob_bridges(clouds, units))
     densities = Densities(clouds.times, fit_clouds(clouds, units.blur, problem.random_state))
     generator = make_generator(problem.device, problem.random_state)
-    field = make_field(params, clouds, units.blur, generator, problem.device)
+    field = make_field(params, bridges, generator)
     scale_outputs(field, bridges, densities, generator)
 
     history = _match(field, bridges, problem, generator)
     if params.match_mass and params.growth:
-        match_populations(field.flow, clouds)
+        match_populations(field, clouds)
     history |= _learn_density(field, bridges, densities, problem, generator)
     rate = typical_growth(field, bridges, generator)
     if not isinstance(params.growth_rate, str):
@@ -168,7 +166,7 @@ def fit(problem: Problem) -> Fit:
     history |= _minimise(objective, field, before["energy"], problem, generator)
     find_edge(field, bridges, make_generator(problem.device, problem.random_state))
     if params.match_mass and params.growth:
-        match_populations(field.flow, clouds)
+        match_populations(field, clouds)
     after = assess(objective, field, problem.random_state)
     return Fit(
         field,
@@ -186,7 +184,10 @@ def _equal_masses(clouds: Snapshots) -> Snapshots:
 
 
 def _match(
-    field: RUOTField, bridges: WeightedBridges, problem: Problem, generator: torch.Generator
+    field: RUOTField,
+    bridges: WeightedBridges,
+    problem: Problem,
+    generator: torch.Generator,
 ) -> dict[str, list[float]]:
     """First stage: velocity and growth of the weighted bridges."""
     n = problem.params.batch_size

@@ -25,7 +25,9 @@ _CHUNK = 16_384
 class HasOffset(Protocol):
     """A field whose growth has an adjustable constant in every interval."""
 
-    growth_offset: Tensor
+    @property
+    def growth_offset(self) -> Tensor:
+        """The constants."""
 
     def set_growth_offset(self, offset: Tensor) -> None:
         """Set the constants."""

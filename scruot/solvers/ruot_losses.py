@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scruot.dynamics.derivatives import divergence
 from scruot.solvers.cloud_density import CloudDensity
 from scruot.solvers.ruot_energy import residual
 from scruot.solvers.ruot_field import RUOTField
@@ -20,20 +19,24 @@ _MOST_EXACT = 3
 
 def matching_loss(field: RUOTField, batch: BridgeBatch) -> dict[str, Tensor]:
     """Return the errors of velocity and growth on bridges, in units of the targets' spread."""
-    out = field.flow(batch.t, batch.x)
-    error = (out["velocity"] - batch.velocity) / field.flow.get_buffer("velocity_spread")
-    velocity = (batch.weight * error.square().mean(1)).mean()
-    if "growth" not in out:
-        return {"loss": velocity, "velocity": velocity}
-    error = (out["growth"] - batch.growth) / field.flow.get_buffer("growth_spread")
-    growth = (batch.weight * error.square()).mean()
-    return {"loss": velocity + growth, "velocity": velocity, "growth": growth}
+    motion = dict(zip(("velocity", "growth"), field.motion(batch.t, batch.x), strict=True))
+    targets = {"velocity": batch.velocity, "growth": batch.growth}
+    terms = {}
+    for name in field.flow.names:
+        error = (motion[name] - targets[name]) / field.flow.get_buffer(f"{name}_spread")
+        terms[name] = mean_square(error, batch.weight)
+    return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
 
 def score_error(score: Tensor, batch: BridgeBatch) -> Tensor:
     """Return ``E w |lambda (s - score)|^2`` per coordinate, ``lambda`` the width of each blob."""
-    error = batch.std[:, None] * (score - batch.score)
-    return (batch.weight * error.square().mean(1)).mean()
+    return mean_square(batch.std[:, None] * (score - batch.score), batch.weight)
+
+
+def mean_square(values: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean square of values (n,) or (n, d), per coordinate."""
+    squares = values.square()
+    return (weight * (squares.mean(1) if values.ndim == 2 else squares)).mean()
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,6 @@ def residual_scale(
 def divergences(field: RUOTField, t: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
     """Return two unbiased estimates of the divergence of the velocity, shape (2, n)."""
     if x.shape[1] <= _MOST_EXACT:
-        return divergence(field.flow, t, x).expand(2, -1)
+        return field.divergence(t, x).expand(2, -1)
     u = torch.randint(0, 2, (2, *x.shape), generator=generator, device=x.device)
-    return divergence(field.flow, t, x, 2.0 * u.to(x.dtype) - 1)
+    return field.divergence(t, x, 2.0 * u.to(x.dtype) - 1)

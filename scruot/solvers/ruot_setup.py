@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -14,12 +14,13 @@ from scruot.dynamics.noise import Noise
 from scruot.dynamics.snapshots import Snapshots
 from scruot.geometry.blob_bridge import BlobBridge
 from scruot.geometry.neighbours import nearest_distance
+from scruot.solvers.bridge_moments import affine_law
 from scruot.solvers.cloud_density import cloud_blur
 from scruot.solvers.problem import Problem
 from scruot.solvers.ruot_field import RUOTField
 from scruot.solvers.ruot_losses import Densities
 from scruot.solvers.weighted_bridges import WeightedBridges
-from scruot.transport import Coupling, auto_delta, wfr_coupling
+from scruot.transport import PairTable, auto_delta, pairs, wfr_coupling
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ _LEAST_BLUR = 0.1
 _BALANCED = 300.0
 # blur of the couplings, in units of a typical best cost, below which they are exact
 _EXACT = 0.3
+# cells of both clouds up to which a blurred coupling is one, and cells of its parts beyond
+_MOST_WHOLE = 4000
+_PART = 2000
 
 
 @dataclass(frozen=True)
@@ -90,36 +94,68 @@ def scaled_units(params: Any, problem: Problem, clouds: Snapshots) -> Units:
     return Units(noise, delta**2 / 2, delta if params.growth else _BALANCED, blur)
 
 
-def couple(clouds: Snapshots, units: Units, method: str, random_state: int) -> list[Coupling]:
-    """Return the couplings, blurred as the noise of each interval blurs them.
+def couple(clouds: Snapshots, units: Units, method: str, random_state: int) -> list[PairTable]:
+    """Return the pairs of the couplings, blurred as the noise of each interval blurs them.
 
     Noise of variance ``sigma^2`` over a duration ``T`` adds ``sigma^2 KL`` to half the squared
     distance over ``T``, which in the cost of the coupling, ``|x - y|^2 / (4 delta^2)`` for short
     ways, is ``sigma^2 T / (2 delta^2) KL``.
+
+    Blurred couplings of large clouds are those of random parts of the cells: no few pairs of a
+    cell stand for the many that it has, and parts of thousands say as much of the blurred law.
     """
-    plans = []
+    tables = []
+    generator = torch.Generator().manual_seed(random_state)
     for k in range(len(clouds.durations)):
-        x0, x1 = clouds.x[k], clouds.x[k + 1]
-        near = torch.cat([nearest_distance(x0, x1), nearest_distance(x1, x0)]).cpu().double()
-        near = near[near < math.pi * units.delta]
-        typical = (
-            float((-2 * torch.cos(near / (2 * units.delta)).log()).median()) if len(near) else 0
-        )
-        wanted = mean_variance(units, clouds, k) * clouds.durations[k] / (2 * units.delta**2)
-        blur = wanted / typical if typical > 0 else 0.0
-        plans.append(
-            wfr_coupling(
-                x0,
-                x1,
-                clouds.weights[k],
-                clouds.weights[k + 1],
+        blur = _blur(clouds, units, k)
+        sizes = len(clouds.x[k]), len(clouds.x[k + 1])
+        n_parts = 1
+        if blur > 0 and method == "auto" and min(sizes) > _MOST_WHOLE:
+            n_parts = -(-max(sizes) // _PART)
+        parts = [
+            [
+                rows.to(clouds.x[0].device)
+                for rows in torch.randperm(n, generator=generator).tensor_split(n_parts)
+            ]
+            for n in sizes
+        ]
+        found = []
+        for first, last in zip(*parts, strict=True):
+            plan = wfr_coupling(
+                clouds.x[k][first],
+                clouds.x[k + 1][last],
+                clouds.weights[k][first],
+                clouds.weights[k + 1][last],
                 units.delta,
-                blur=blur if blur > _EXACT else 0.0,
+                blur=blur,
                 method=method,
                 random_state=random_state,
             )
+            found.append(_renamed(pairs(plan), first, last))
+        tables.append(
+            PairTable(*(torch.cat([getattr(t, f.name) for t in found]) for f in fields(PairTable)))
         )
-    return plans
+    return tables
+
+
+def _renamed(table: PairTable, first: Tensor, last: Tensor) -> PairTable:
+    """Return a table of some cells with their numbers among all, -1 left as it is."""
+    source = torch.where(table.source < 0, table.source, first[table.source])
+    target = torch.where(table.target < 0, table.target, last[table.target])
+    return replace(table, source=source, target=target)
+
+
+def _blur(clouds: Snapshots, units: Units, interval: int) -> float:
+    """Return the blur of a coupling in units of its typical best cost, 0 where it is little."""
+    x0, x1 = clouds.x[interval : interval + 2]
+    near = torch.cat([nearest_distance(x0, x1), nearest_distance(x1, x0)]).cpu().double()
+    near = near[near < math.pi * units.delta]
+    if not len(near):
+        return 0.0
+    typical = float((-2 * torch.cos(near / (2 * units.delta)).log()).median())
+    wanted = mean_variance(units, clouds, interval) * clouds.durations[interval]
+    blur = wanted / (2 * units.delta**2) / typical if typical > 0 else 0.0
+    return blur if blur > _EXACT else 0.0
 
 
 def mean_variance(units: Units, clouds: Snapshots, interval: int) -> float:
@@ -140,13 +176,26 @@ def blob_bridges(clouds: Snapshots, units: Units) -> list[BlobBridge]:
 
 def make_field(
     params: Any,
-    clouds: Snapshots,
-    blur: float,
+    bridges: WeightedBridges,
     generator: torch.Generator,
-    device: torch.device,
 ) -> RUOTField:
-    """Return untrained networks."""
-    shared = {
+    """Return untrained networks beside the affine law of the bridges."""
+    clouds = bridges.clouds
+    heads = {"velocity": clouds.dim, "growth": 1} if params.growth else {"velocity": clouds.dim}
+    law = affine_law(bridges, generator)
+    field = RUOTField(
+        {**_shape(params, clouds), "heads": heads, "knots": clouds.times},
+        {**_shape(params, clouds), "heads": {"potential": 1}},
+        law.config,
+        generator=generator,
+        device=bridges.device,
+    )
+    field.law.load_state_dict(law.state_dict())
+    return field
+
+
+def _shape(params: Any, clouds: Snapshots) -> dict[str, Any]:
+    return {
         "dim": clouds.dim,
         "width": params.width,
         "depth": params.depth,
@@ -154,24 +203,6 @@ def make_field(
         # enough to bend at every snapshot
         "n_frequencies": max(4, len(clouds.durations)),
     }
-    heads = {"velocity": clouds.dim, "growth": 1} if params.growth else {"velocity": clouds.dim}
-    return RUOTField(
-        {**shared, "heads": heads, "knots": clouds.times},
-        {**shared, "heads": {"potential": 1}},
-        _variances(clouds, blur),
-        generator=generator,
-        device=device,
-    )
-
-
-def _variances(clouds: Snapshots, blur: float) -> list[float]:
-    """Return the variances about zero of all cells, each snapshot counting the same."""
-    squares = [
-        (w / w.sum()) @ x.to(w.dtype).square()
-        for x, w in zip(clouds.x, clouds.weights, strict=True)
-    ]
-    mean: list[float] = (torch.stack(squares).mean(0) + blur**2).tolist()
-    return mean
 
 
 def scale_outputs(
@@ -184,8 +215,10 @@ def scale_outputs(
         if name in field.flow.names:
             mean = (weight * target).sum(0)
             spread = (weight * (target - mean) ** 2).mean(1).sum().sqrt()
+            if name == "velocity":  # its mean is the affine law's
+                mean = torch.zeros_like(mean)
             # identical snapshots have targets that are all zero
             field.flow.set_output_scale(name, mean, spread.clamp_min(1e-6))
     known = densities.draw(4096, generator)
-    level = known.value - field.background(known.x)
+    level = known.value - field.law.log_density(known.t, known.x).value
     field.density.set_output_scale("potential", level.mean()[None], level.std().clamp_min(1.0))

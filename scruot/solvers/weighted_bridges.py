@@ -43,7 +43,10 @@ class BridgeBatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class IntervalPairs:
-    """The pairs of one interval: ends, shares of the mass of both ends, chances to be drawn."""
+    """The pairs of one interval: ends, shares of the mass of both ends, chances to be drawn.
+
+    ``total`` is the sum of the masses at both ends.
+    """
 
     x0: Tensor
     x1: Tensor
@@ -51,6 +54,7 @@ class IntervalPairs:
     m1: Tensor
     bounds: Tensor
     mean_weight: float
+    total: float
 
     @classmethod
     def of(cls, table: PairTable, first: Tensor, last: Tensor, delta: float) -> IntervalPairs:
@@ -67,7 +71,13 @@ class IntervalPairs:
         mean = (m0 + m1 + (m0 * m1).sqrt() * angle.cos()) / 3
         bounds = chance.cumsum(0)
         return cls(
-            x0, x1, m0.float(), m1.float(), bounds / bounds[-1], float((chance * mean).sum())
+            x0,
+            x1,
+            m0.float(),
+            m1.float(),
+            bounds / bounds[-1],
+            float((chance * mean).sum()),
+            float(total.sum()),
         )
 
 
@@ -120,7 +130,7 @@ class WeightedBridges:
         pairs, bridge = self.pairs[k], self.bridges[k]
         since = moments - self.clouds.times[k]
         duration = self.clouds.durations[k]
-        index = _stratified(pairs.bounds, (len(moments), _BLOBS), generator).flatten()
+        index = stratified(pairs.bounds, (len(moments), _BLOBS), generator).flatten()
         s = (since / duration).repeat_interleave(_BLOBS)
         path = travelling_dirac(
             s, pairs.x0[index], pairs.x1[index], pairs.m0[index], pairs.m1[index], self.delta
@@ -147,11 +157,11 @@ class WeightedBridges:
         )
 
 
-def _stratified(bounds: Tensor, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+def stratified(bounds: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Draw indices by their cumulative chances, each row stratified."""
     device = bounds.device
     u = torch.rand(shape, generator=generator, device=device).to(bounds.dtype)
-    strata = (torch.arange(shape[1], device=device) + u) / shape[1]
+    strata = (torch.arange(shape[-1], device=device) + u) / shape[-1]
     return torch.searchsorted(bounds, strata).clamp_max(len(bounds) - 1)
 
 

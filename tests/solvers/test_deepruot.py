@@ -302,6 +302,8 @@ def test_training_lowers_the_objective_and_changes_all_networks(growing):
 class _Runaway(torch.nn.Module):
     """A velocity that leads away ever faster beyond two, and its source's growth."""
 
+    names = ("velocity", "growth")
+
     def forward(self, t, x):
         radius = x.norm(dim=1, keepdim=True)
         return {"velocity": 3 * x * (radius > 2), "growth": radius[:, 0]}
@@ -310,7 +312,8 @@ class _Runaway(torch.nn.Module):
 def test_no_particle_leaves_against_the_score():
     # the law is a standard normal; with sigma = 1 its score pulls back at x / 2
     config = {"dim": 2, "heads": {"potential": 1}, "span": 4.0}
-    field = RUOTField({**config, "heads": {"velocity": 2, "growth": 1}}, config, [1.0, 1.0])
+    law = {"knots": [0.0, 4.0], "dim": 2, "full": True}  # until set, the standard normal
+    field = RUOTField({**config, "heads": {"velocity": 2, "growth": 1}}, config, law)
     field.flow = _Runaway()
     scale = Scale((0.0, 0.0), 1.0, 0.0, 1.0)
     options = {"method": "deepruot", "learns": DEEPRUOT.learns, "masses": (1.0, 1.0)}
@@ -332,6 +335,8 @@ def test_no_particle_leaves_against_the_score():
 
 
 class _Constant(torch.nn.Module):
+    names = ("velocity", "growth")
+
     def forward(self, t, x):
         return {"velocity": x.new_tensor([[2.0, 1.0]]).expand(len(x), 2), "growth": x[:, 0]}
 
