@@ -1,7 +1,7 @@
 """The affine part of a law: the velocity and the score that a Gaussian law would have.
 
-Where snapshots are Gaussian it is all there is. A network that learns the rest beside it has less
-to learn, and can be held back where the rest is not told from chance.
+Where snapshots are Gaussian it is all there is, and it has few coefficients for many cells. A
+network beside it need not learn what it says, and has no part of its noise to add.
 """
 
 from __future__ import annotations

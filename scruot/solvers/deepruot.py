@@ -25,7 +25,7 @@ from scruot.solvers.growth_cost import KINDS, GrowthCost
 from scruot.solvers.params import param
 from scruot.solvers.populations import match_populations
 from scruot.solvers.problem import Fit, Problem, Solver
-from scruot.solvers.ruot_field import RUOTField
+from scruot.solvers.ruot_field import Motion, RUOTField
 from scruot.solvers.ruot_losses import Densities, density_loss, matching_loss
 from scruot.solvers.ruot_objective import Objective, assess, find_edge, typical_growth
 from scruot.solvers.ruot_setup import (
@@ -147,7 +147,7 @@ def fit(problem: Problem) -> Fit:
 
     history = _match(field, bridges, problem, generator)
     if params.match_mass and params.growth:
-        match_populations(field, clouds)
+        match_populations(Motion(field), clouds)
     history |= _learn_density(field, bridges, densities, problem, generator)
     rate = typical_growth(field, bridges, generator)
     if not isinstance(params.growth_rate, str):
@@ -166,7 +166,7 @@ def fit(problem: Problem) -> Fit:
     history |= _minimise(objective, field, before["energy"], problem, generator)
     find_edge(field, bridges, make_generator(problem.device, problem.random_state))
     if params.match_mass and params.growth:
-        match_populations(field, clouds)
+        match_populations(Motion(field), clouds)
     after = assess(objective, field, problem.random_state)
     return Fit(
         field,

@@ -74,15 +74,6 @@ class RUOTField(nn.Module):
         rest, normal = scalar_jet(self.density, t, x, "potential"), self.law.log_density(t, x)
         return ScalarJet(*(a + b for a, b in zip(rest, normal, strict=True)))
 
-    @property
-    def growth_offset(self) -> Tensor:
-        """Constant of the growth in every interval."""
-        return self.flow.growth_offset
-
-    def set_growth_offset(self, offset: Tensor) -> None:
-        """Set the constant of the growth in every interval."""
-        self.flow.set_growth_offset(offset)
-
     def forward(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Return every quantity at times ``t`` (n,) and states ``x`` (n, d)."""
         jet = self.log_density(t, x)
@@ -92,6 +83,27 @@ class RUOTField(nn.Module):
         )
         out = {"velocity": velocity, "score": jet.gradient, "log_density": jet.value}
         return {**out, "growth": growth} if "growth" in self.flow.names else out
+
+
+class Motion:
+    """Velocity and growth of a field, without the density that they do not need."""
+
+    def __init__(self, field: RUOTField) -> None:
+        self.field = field
+
+    @property
+    def growth_offset(self) -> Tensor:
+        """Constant of the growth in every interval."""
+        return self.field.flow.growth_offset
+
+    def set_growth_offset(self, offset: Tensor) -> None:
+        """Set the constant of the growth in every interval."""
+        self.field.flow.set_growth_offset(offset)
+
+    def __call__(self, t: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Return both at times ``t`` (n,) and states ``x`` (n, d)."""
+        velocity, growth = self.field.motion(t, x)
+        return {"velocity": velocity, "growth": growth}
 
 
 def _not_against(velocity: Tensor, score: Tensor) -> Tensor:

@@ -8,12 +8,14 @@ import torch
 from scipy.stats import multivariate_normal
 
 from scruot.dynamics import Snapshots
+from scruot.dynamics.noise import Noise
 from scruot.geometry.blob_bridge import BlobBridge
 from scruot.solvers.affine_law import AffineLaw
 from scruot.solvers.bridge_moments import affine_law
 from scruot.solvers.deepruot import DEEPRUOT
 from scruot.solvers.params import make_params
 from scruot.solvers.run import fit_snapshots
+from scruot.solvers.ruot_setup import Units, couple
 from scruot.solvers.weighted_bridges import WeightedBridges
 from scruot.transport import PairTable
 from tests.solvers.gaussian_bridge import example
@@ -119,3 +121,22 @@ def test_gaussian_schroedinger_bridge_in_ten_dimensions():
     s = np.linspace(0.005, 0.995, 100)
     cost = np.mean([np.sum(bridge.drift(t, bridge.draw(t, 2000, 3)) ** 2) / 4000 for t in s])
     assert result.quality["cost"] == pytest.approx(cost, rel=0.05)
+
+
+def test_a_large_blurred_coupling_is_made_of_parts_and_has_all_cells(monkeypatch):
+    monkeypatch.setattr("scruot.solvers.ruot_setup._MOST_WHOLE", 30)
+    monkeypatch.setattr("scruot.solvers.ruot_setup._PART", 20)
+    clouds = example(2, 1.0).snapshots(70, mass=2.0)
+    tables = {}
+    for method in ("auto", "exact"):
+        units = Units(Noise(1.0, (), clouds.times), 8.0, 4.0, 0.1)
+        tables[method] = couple(clouds, units, method, 0)[0]
+    # four parts, each blurred over its own cells: a fourth of the pairs
+    assert len(tables["auto"]) < 0.3 * len(tables["exact"])
+    for table in tables.values():
+        for rows, mass, weights in (
+            (table.source, table.m0, clouds.weights[0]),
+            (table.target, table.m1, clouds.weights[1]),
+        ):
+            found = torch.zeros(70, dtype=torch.float64).index_add_(0, rows, mass)
+            torch.testing.assert_close(found, weights)
