@@ -107,7 +107,8 @@ def couple(clouds: Snapshots, units: Units, method: str, random_state: int) -> l
     tables = []
     generator = torch.Generator().manual_seed(random_state)
     for k in range(len(clouds.durations)):
-        blur = _blur(clouds, units, k)
+        variance = mean_variance(units, clouds, k) * clouds.durations[k]
+        blur = _blur(clouds.x[k], clouds.x[k + 1], units.delta, variance)
         sizes = len(clouds.x[k]), len(clouds.x[k + 1])
         n_parts = 1
         if blur > 0 and method == "auto" and min(sizes) > _MOST_WHOLE:
@@ -121,13 +122,15 @@ def couple(clouds: Snapshots, units: Units, method: str, random_state: int) -> l
         ]
         found = []
         for first, last in zip(*parts, strict=True):
+            x0, x1 = clouds.x[k][first], clouds.x[k + 1][last]
             plan = wfr_coupling(
-                clouds.x[k][first],
-                clouds.x[k + 1][last],
+                x0,
+                x1,
                 clouds.weights[k][first],
                 clouds.weights[k + 1][last],
                 units.delta,
-                blur=blur,
+                # in units of what is near in the part
+                blur=_blur(x0, x1, units.delta, variance),
                 method=method,
                 random_state=random_state,
             )
@@ -145,16 +148,12 @@ def _renamed(table: PairTable, first: Tensor, last: Tensor) -> PairTable:
     return replace(table, source=source, target=target)
 
 
-def _blur(clouds: Snapshots, units: Units, interval: int) -> float:
+def _blur(x0: Tensor, x1: Tensor, delta: float, variance: float) -> float:
     """Return the blur of a coupling in units of its typical best cost, 0 where it is little."""
-    x0, x1 = clouds.x[interval : interval + 2]
     near = torch.cat([nearest_distance(x0, x1), nearest_distance(x1, x0)]).cpu().double()
-    near = near[near < math.pi * units.delta]
-    if not len(near):
-        return 0.0
-    typical = float((-2 * torch.cos(near / (2 * units.delta)).log()).median())
-    wanted = mean_variance(units, clouds, interval) * clouds.durations[interval]
-    blur = wanted / (2 * units.delta**2) / typical if typical > 0 else 0.0
+    near = near[near < math.pi * delta]
+    typical = float((-2 * torch.cos(near / (2 * delta)).log()).median()) if len(near) else 0.0
+    blur = variance / (2 * delta**2) / typical if typical > 0 else 0.0
     return blur if blur > _EXACT else 0.0
 
 
