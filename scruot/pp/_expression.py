@@ -60,7 +60,8 @@ def read_expression(
         msg = f"Found layer={layer!r} and use_raw=True; expected one of the two."
         raise ValueError(msg)
     if layer is not None and layer not in adata.layers:
-        raise KeyError(unknown("layer", layer, list(adata.layers)))
+        named = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+        raise KeyError(unknown("layer", layer, named))
     if use_raw and adata.raw is None:
         msg = "Found use_raw=True, but adata.raw is None; set it, or pass use_raw=False."
         raise ValueError(msg)
