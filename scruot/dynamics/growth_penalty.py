@@ -8,14 +8,115 @@ are functions of ``p``, in one place, so that they cannot disagree.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["PENALTIES", "GrowthPenalty"]
+from scruot._messages import unknown
 
-PENALTIES = ("quadratic", "power", "cosh")
+__all__ = ["PENALTIES", "GrowthPenalty", "register_penalty"]
+
+Function = Callable[[Tensor], Tensor]
+
+_OWN = ("quadratic", "power", "cosh")
+_PAIRS: dict[str, tuple[Function, Function] | None] = dict.fromkeys(_OWN)
+# the names, those of registered penalties included
+PENALTIES = _PAIRS.keys()
+
+_TRIED = 3.0  # a pair of functions is tried for potentials over alpha up to this size
+_DOUBLINGS, _HALVINGS = 40, 60  # of the search for the potential of a growth
+
+
+def register_penalty(
+    name: str, *, growth: Function, conjugate: Function, replace: bool = False
+) -> None:
+    r"""Add a convex penalty of growth of your own, for this session.
+
+    ``method="varruot"`` takes it as ``penalty=name``, :func:`scruot.tl.cross_validate` compares it
+    with others by left-out times, and files that were fitted with it are read while it is
+    registered. With :math:`p = \lambda / \alpha`, both functions take ``p`` as a tensor of any
+    shape and return a tensor of this shape, made of differentiable operations of torch.
+
+    Parameters
+    ----------
+    name
+        A new name: lower-case letters, digits and underscores, beginning with a letter.
+    growth
+        :math:`(\psi')^{-1}(p)`, the growth, per mean interval between snapshots, at which
+        :math:`\alpha\psi'(g) = \lambda`. It never falls.
+    conjugate
+        :math:`\psi^*(p) = p\,g - \psi(g)` at this growth; its derivative is `growth`.
+    replace
+        Whether a registered penalty of this name may be replaced.
+
+    Raises
+    ------
+    ValueError
+        For a name that is taken or not allowed, and for functions that do not fit each other: not
+        finite, of another shape, a growth that falls (the penalty is then not convex), or one that
+        is not the derivative of the conjugate.
+
+    References
+    ----------
+    Sun et al., *Var-RUOT*, NeurIPS 2025 :cite:p:`sun2025varruot`.
+
+    Examples
+    --------
+    Growth costs :math:`2 g^2` for dying cells and :math:`g^2 / 2` for dividing ones:
+
+    >>> import torch, scruot
+    >>> scruot.solvers.register_penalty(
+    ...     "reluctant_death",
+    ...     growth=lambda p: torch.where(p < 0, p / 4, p),
+    ...     conjugate=lambda p: torch.where(p < 0, p**2 / 8, p**2 / 2),
+    ...     replace=True,
+    ... )
+    >>> adata = scruot.datasets.three_gene(30, random_state=0)
+    >>> scruot.tl.fit_dynamics(
+    ...     adata, "varruot", use_rep="X_genes", penalty="reluctant_death", steps=2, progress=False
+    ... )
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        msg = (
+            f"Found the name {name!r}; expected lower-case letters, digits and underscores, "
+            "beginning with a letter."
+        )
+        raise ValueError(msg)
+    if name in _OWN or (name in _PAIRS and not replace):
+        msg = f"Found a penalty {name!r} already; expected a new name" + (
+            "." if name in _OWN else ", or replace=True to put this one in its place."
+        )
+        raise ValueError(msg)
+    _check_pair(growth, conjugate)
+    _PAIRS[name] = (growth, conjugate)
+
+
+def _check_pair(growth: Function, conjugate: Function) -> None:
+    """Refuse functions that are no convex penalty's growth and conjugate."""
+    p = torch.linspace(-_TRIED, _TRIED, 6001, dtype=torch.float64)
+    rates, values = growth(p), conjugate(p)
+    for told, found in (("growth", rates), ("conjugate", values)):
+        if found.shape != p.shape or not bool(torch.isfinite(found).all()):
+            msg = (
+                f"Found {told}(p) of shape {tuple(found.shape)} or not finite for p between "
+                f"{-_TRIED:g} and {_TRIED:g}; expected finite values of the shape of p."
+            )
+            raise ValueError(msg)
+    size = float(rates.abs().max())
+    if float(rates.diff().min()) < -1e-9 * size:
+        msg = "Found a growth that falls as p rises; expected one that never does (a convex psi)."
+        raise ValueError(msg)
+    # by the trapezoidal rule, which is exact enough at kinks as well
+    rise = 0.5 * (rates[1:] + rates[:-1]) * p.diff()
+    if float((values.diff() - rise).abs().max()) > 1e-3 * float(p.diff()[0]) * max(size, 1e-12):
+        msg = (
+            "Found a growth that is not the derivative of the conjugate; expected conjugate(p) = "
+            "p growth(p) - psi(growth(p))."
+        )
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -26,7 +127,8 @@ class GrowthPenalty:
     ----------
     kind
         ``"quadratic"``, :math:`g^2 / 2`; ``"power"``, :math:`|g|^q`; ``"cosh"``,
-        :math:`\cosh g - 1`, which is quadratic for slow growth and forbids fast growth.
+        :math:`\cosh g - 1`, which is quadratic for slow growth and forbids fast growth; or the name
+        of one that was registered (:func:`register_penalty`).
     exponent
         ``q`` of ``"power"``, positive and not 1. Below 1 the penalty is not convex: the growth
         that solves :math:`\alpha\psi'(g) = \lambda` is then no minimum of the action, falls as
@@ -40,6 +142,14 @@ class GrowthPenalty:
     exponent: float = 2.0
     cap: float = 3.0
 
+    def __post_init__(self) -> None:
+        """Refuse a name that nobody has registered."""
+        if self.kind not in PENALTIES:
+            msg = unknown("penalty of growth", self.kind, PENALTIES) + (
+                " One of your own is registered first (solvers.register_penalty)."
+            )
+            raise ValueError(msg)
+
     @property
     def convex(self) -> bool:
         """Whether the growth is a minimum of the action."""
@@ -51,6 +161,8 @@ class GrowthPenalty:
             return p
         if self.kind == "cosh":
             return torch.asinh(p)
+        if (pair := _PAIRS[self.kind]) is not None:
+            return pair[0](p)
         if self.convex:
             # the clamp keeps the derivative of the root finite at zero
             size = (p.abs().clamp_min(1e-12) / self.exponent) ** (1 / (self.exponent - 1))
@@ -65,6 +177,8 @@ class GrowthPenalty:
             return p.square() / 2
         if self.kind == "cosh":
             return p * torch.asinh(p) - (1 + p.square()).sqrt() + 1
+        if (pair := _PAIRS[self.kind]) is not None:
+            return pair[1](p)
         if self.convex:
             return (self.exponent - 1) * self.growth(p).abs() ** self.exponent
         edge, q = self._edge, self.exponent
@@ -82,6 +196,8 @@ class GrowthPenalty:
             return growth
         if self.kind == "cosh":
             return torch.sinh(growth)
+        if (pair := _PAIRS[self.kind]) is not None:
+            return _inverse(pair[0], growth)
         size = growth.abs() if self.convex else growth.abs().clamp(1e-3, self.cap)
         return torch.sign(growth) * self.exponent * size ** (self.exponent - 1)
 
@@ -89,3 +205,18 @@ class GrowthPenalty:
     def _edge(self) -> float:
         """Size of ``p`` below which growth would exceed the cap."""
         return float(self.exponent * self.cap ** (self.exponent - 1))
+
+
+@torch.no_grad()
+def _inverse(growth: Function, rates: Tensor) -> Tensor:
+    """Return where a growth that never falls takes the `rates`, by bisection."""
+    exact = rates.double()
+    low, high = -torch.ones_like(exact), torch.ones_like(exact)
+    for _ in range(_DOUBLINGS):
+        low = torch.where(growth(low) > exact, 2 * low, low)
+        high = torch.where(growth(high) < exact, 2 * high, high)
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        above = growth(middle) > exact
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return (0.5 * (low + high)).to(rates)

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from scruot._messages import unknown
+from scruot.dynamics.growth_penalty import register_penalty
 from scruot.solvers.crufm import CRUFM
 from scruot.solvers.deepruot import DEEPRUOT
 from scruot.solvers.otcfm import OTCFM
@@ -23,7 +24,7 @@ from scruot.solvers.vgfm import VGFM
 from scruot.solvers.wfr import WFR
 from scruot.solvers.wfrfm import WFRFM
 
-__all__ = ["cite", "describe", "get", "names", "register"]
+__all__ = ["cite", "describe", "get", "names", "register", "register_penalty"]
 
 _ALL = (WFRFM, WFR, UOTFM, VGFM, CRUFM, OTCFM, SF2M, DEEPRUOT, VARRUOT, TIGON)
 _SOLVERS: dict[str, Solver] = {solver.name: solver for solver in _ALL}

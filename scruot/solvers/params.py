@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ def param(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     several: bool = False,
 ) -> Any:
     """Declare a parameter: default, one-line meaning, and what is allowed.
@@ -35,7 +36,8 @@ def param(
     above
         Open lower bound of numbers.
     choices
-        Words that are allowed; for a numeric parameter, in place of a number.
+        Words that are allowed; for a numeric parameter, in place of a number. Read at every check,
+        so that a view of a registry grows with it.
     several
         Whether a sequence of numbers is allowed; the only thing where the default is one.
     """

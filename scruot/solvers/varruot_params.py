@@ -46,7 +46,8 @@ class VarRUOTParams:
     )
     penalty: str = param(
         "quadratic",
-        "psi: g^2 / 2, the power |g|^exponent, or cosh(g) - 1, of growth per mean interval",
+        "psi: g^2 / 2, the power |g|^exponent, cosh(g) - 1, or one of your own "
+        "(solvers.register_penalty), of growth per mean interval",
         choices=PENALTIES,
     )
     exponent: float = param(

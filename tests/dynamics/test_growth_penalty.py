@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from scruot.dynamics.growth_penalty import GrowthPenalty
+from scruot.dynamics import growth_penalty
+from scruot.dynamics.growth_penalty import GrowthPenalty, register_penalty
 
 PENALTIES = [
     GrowthPenalty(),
@@ -73,3 +74,66 @@ def test_derivatives_are_finite_everywhere(penalty):
         (slope,) = torch.autograd.grad(value.sum(), p)
         assert bool(torch.isfinite(value).all())
         assert bool(torch.isfinite(slope).all())
+
+
+@pytest.fixture(autouse=True)
+def own_registry():
+    """Forget what a test registers: the names are a view, so the mapping itself must stay."""
+    yield
+    for name in set(growth_penalty.PENALTIES) - {"quadratic", "power", "cosh"}:
+        growth_penalty._PAIRS.pop(name)
+
+
+def reluctant(p):
+    """Growth of psi = 2 g^2 for death and g^2 / 2 for division."""
+    return torch.where(p < 0, p / 4, p)
+
+
+def conjugate(p):
+    return torch.where(p < 0, p**2 / 8, p**2 / 2)
+
+
+def test_a_registered_pair_is_a_penalty():
+    register_penalty("reluctant", growth=reluctant, conjugate=conjugate)
+    penalty, p = GrowthPenalty("reluctant"), grid()
+    growth = penalty.growth(p)
+    torch.testing.assert_close(
+        penalty.cost(p), torch.where(growth < 0, 2 * growth**2, growth**2 / 2)
+    )
+    torch.testing.assert_close(penalty.slope(growth), p)
+    assert penalty.convex
+
+
+def test_potential_of_a_growth_that_is_never_reached_is_large_and_finite():
+    # psi with a wall at one
+    register_penalty("wall", growth=torch.tanh, conjugate=lambda p: torch.cosh(p).log())
+    found = GrowthPenalty("wall").slope(torch.tensor([-2.0, 0.0, 0.5, 2.0]))
+    torch.testing.assert_close(found[1:3], torch.tensor([0.0, 0.5]).atanh())
+    assert float(found[0]) < -1e3
+    assert float(found[3]) > 1e3
+    assert bool(torch.isfinite(found).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "Mine"}, "Found the name 'Mine'; expected lower-case letters"),
+        ({"name": "cosh"}, "Found a penalty 'cosh' already; expected a new name"),
+        ({"name": "taken"}, "replace=True"),
+        ({"growth": lambda p: p.sum()}, r"growth\(p\) of shape \(\)"),
+        ({"conjugate": torch.log}, r"conjugate\(p\) of shape .* not finite"),
+        ({"growth": torch.neg, "conjugate": lambda p: -(p**2) / 2}, "a growth that falls"),
+        ({"conjugate": lambda p: p**2}, "not the derivative of the conjugate"),
+    ],
+)
+def test_pairs_that_are_no_penalty_are_refused(change, message):
+    register_penalty("taken", growth=reluctant, conjugate=conjugate)
+    given = {"name": "mine", "growth": reluctant, "conjugate": conjugate} | change
+    with pytest.raises(ValueError, match=message):
+        register_penalty(given.pop("name"), **given)
+    assert "mine" not in growth_penalty.PENALTIES
+
+
+def test_a_penalty_that_is_not_registered_says_how():
+    with pytest.raises(ValueError, match=r"Unknown penalty of growth 'mine'.*register_penalty"):
+        GrowthPenalty("mine")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from scruot import solvers
 from scruot.dynamics import Snapshots
 from scruot.dynamics.noise import Noise
 from scruot.geometry import travelling_dirac
@@ -199,6 +200,23 @@ def test_convex_penalties_report_their_action(growing, penalty):
     assert result.quality["action"] > 0
     assert "action_floor_dual" not in result.quality
     assert "delta" not in result.resolved
+
+
+def test_a_penalty_of_ones_own_by_a_pair_of_functions(growing):
+    solvers.register_penalty(
+        "own_cosh",
+        growth=torch.asinh,
+        conjugate=lambda p: p * torch.asinh(p) - (1 + p.square()).sqrt() + 1,
+        replace=True,
+    )
+    own, known = (fit(growing, sigma=0.0, **FAST, penalty=p) for p in ("own_cosh", "cosh"))
+    assert own.quality["action"] == pytest.approx(known.quality["action"], rel=1e-3)
+    x = growing.x[1]
+    torch.testing.assert_close(
+        own.dynamics.growth(0.5, x), known.dynamics.growth(0.5, x), rtol=1e-2, atol=1e-3
+    )
+    with pytest.raises(ValueError, match="'own_cosh'"):
+        fit(growing, sigma=0.0, **FAST, penalty="unheard_of")
 
 
 def test_small_power_grows_within_its_cap_and_claims_no_least_action(growing):
