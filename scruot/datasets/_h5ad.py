@@ -13,7 +13,7 @@ from anndata import AnnData
 from pandas.api.types import is_numeric_dtype
 
 from scruot.datasets._fetch import download, find, locate
-from scruot.datasets._originals import read_guo, read_moscot, read_scode
+from scruot.datasets._originals import read_guo, read_moscot, read_scode, read_treutlein
 from scruot.datasets._registry import ENTRIES, Entry
 
 
@@ -210,7 +210,8 @@ def treutlein2016(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = 
         Number of principal components in ``obsm["X_pca"]``; ``None`` for none.
     path
         A local h5ad file with ``obs["time"]`` and genes in ``var_names``, read without a check
-        of its hash. ``None``: the prepared copy in ``SCRUOT_DATA_DIR``.
+        of its hash. ``None``: the prepared copy in ``SCRUOT_DATA_DIR``, else the three tables of
+        the source, there, in the cache or downloaded.
 
     Returns
     -------
@@ -219,8 +220,8 @@ def treutlein2016(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = 
 
     Raises
     ------
-    FileNotFoundError
-        If there is no local file; the message names the source.
+    ConnectionError
+        If the download failed; the message says what to do without a network.
     ValueError
         If a file's hash is not the expected one, or ``n_pcs`` is not positive.
 
@@ -234,7 +235,12 @@ def treutlein2016(*, n_pcs: int | None = 20, path: str | PathLike[str] | None = 
     >>> import scruot
     >>> adata = scruot.datasets.treutlein2016()  # doctest: +SKIP
     """
-    return _load("treutlein2016", n_pcs, path)
+    entry = ENTRIES["treutlein2016"]
+    if path is not None or (entry.prepared is not None and find(entry.prepared) is not None):
+        return _load("treutlein2016", n_pcs, path)
+    _check_components(n_pcs)
+    expression, cells, genes = (find(file) or download(file) for file in entry.originals)
+    return _finish(entry, read_treutlein(expression, cells, genes), expression, n_pcs)
 
 
 def mef_reprogramming(

@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 
 # How the table of Guo et al. spells symbols that have another name.
 _SYMBOLS = {"Creb312": "Creb3l2", "DppaI": "Dppa1", "Snail": "Snai1"}
@@ -61,18 +62,47 @@ def read_scode(parts: dict[str, tuple[Path, Path]], genes: Path) -> AnnData:
     names = genes.read_text(encoding="utf-8").split()
     obs, x = [], []
     for part, (expression, cells) in parts.items():
-        table = pd.read_csv(expression, sep="\t", header=None).to_numpy(dtype=np.float32)
         times = pd.read_csv(cells, sep="\t", header=None, float_precision="round_trip")
-        if table.shape != (len(names), len(times)):
-            msg = (
-                f"Found a table of shape {table.shape} in {expression}; expected {len(names)} "
-                f"genes, as in {genes}, and {len(times)} cells, as in {cells}. Delete the files "
-                "and call again."
-            )
-            raise ValueError(msg)
+        table = _expression(expression, len(times), names, cells, genes)
         x.append(table.T)
         obs.append(pd.DataFrame({"time": times[0], "pseudotime": times[1], "scode_split": part}))
     cells_of_all = pd.concat(obs, ignore_index=True)
     cells_of_all.index = [f"c{i}" for i in range(len(cells_of_all))]
     cells_of_all["scode_split"] = cells_of_all["scode_split"].astype("category")
     return AnnData(np.vstack(x), obs=cells_of_all, var=pd.DataFrame(index=names))
+
+
+def read_treutlein(expression: Path, cells: Path, genes: Path) -> AnnData:
+    """Read SCODE's tables of one data set: expression (genes x cells), cells with labels, genes.
+
+    The day is that of the label ("d5_..."): fibroblasts from the start ("MEF") are of day 0,
+    whenever they were sequenced, and cells whose label has no day are of day 22.
+    """
+    names = genes.read_text(encoding="utf-8").split()
+    found = pd.read_csv(cells, sep="\t", header=None, float_precision="round_trip")
+    table = _expression(expression, len(found), names, cells, genes)
+    label = found[0].astype(str)
+    day = label.str.extract(r"^d(\d+)_", expand=False).astype(float).fillna(22.0)
+    obs = pd.DataFrame(
+        {
+            "time": day.mask(label == "MEF", 0.0),
+            "cell_type": label.astype("category"),
+            "pseudotime": found[1],
+        }
+    )
+    obs.index = [f"c{i}" for i in range(len(obs))]
+    return AnnData(table.T, obs=obs, var=pd.DataFrame(index=names))
+
+
+def _expression(
+    path: Path, n_cells: int, names: list[str], cells: Path, genes: Path
+) -> NDArray[np.float32]:
+    """Return a table of genes x cells, if it is one of these genes and as many cells."""
+    table = pd.read_csv(path, sep="\t", header=None).to_numpy(dtype=np.float32)
+    if table.shape != (len(names), n_cells):
+        msg = (
+            f"Found a table of shape {table.shape} in {path}; expected {len(names)} genes, as in "
+            f"{genes}, and {n_cells} cells, as in {cells}. Delete the files and call again."
+        )
+        raise ValueError(msg)
+    return table

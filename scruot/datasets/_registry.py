@@ -15,6 +15,7 @@ _ODS = (
 )
 _SCODE = "https://raw.githubusercontent.com/hmatsu1226/SCODE/"
 _SCODE_TABLES = _SCODE + "4a80e846f06cfd759e9166288ed25385662d1752/data/"
+_SCODE_NEURONS = _SCODE + "02cfeb6eacb0fbdf52796ce9c2fa5e230768a795/data2/"
 _SCODE_GENES = _SCODE + "123817297c6cb6a7be7818911d230462d97524b0/data/"
 _MOSCOT = "https://raw.githubusercontent.com/theislab/moscot/main/tests/data/"
 _LARRY = "https://kleintools.hms.harvard.edu/paper_websites/state_fate2020/"
@@ -300,6 +301,10 @@ _REAL = (
         prepared=File(
             "treutlein2016_mef_in.h5ad",
             "d2398aceb9e60f6b4e88b3e877a50189a6924ec6f772561a02ebaee40da93d0a",
+        ),
+        originals=tuple(
+            File(f"scode_treutlein_{part}.txt", None, f"{_SCODE_NEURONS}{part}.txt")
+            for part in ("data", "time", "tf")
         ),
     ),
     Entry(

@@ -215,6 +215,24 @@ def test_hayashi_is_read_from_the_five_tables(serve, monkeypatch):
     assert len(asked) == 5
 
 
+@pytest.mark.usefixtures("data_dir")
+def test_treutlein_is_read_from_the_three_tables(serve, monkeypatch):
+    expected, table = prepared("treutlein2016")
+    # the source's third column says when a cell was sequenced, and is not read
+    cells = expected.obs[["cell_type", "pseudotime"]].assign(day=20)
+    content = {
+        "data.txt": _tabs(table.T),
+        "time.txt": _tabs(cells),
+        "tf.txt": "\n".join(table.columns).encode(),
+    }
+    monkeypatch.delenv("SCRUOT_DATA_DIR")
+    asked = serve(content)
+    assert_same(datasets.treutlein2016(n_pcs=None), expected)
+    assert len(asked) == 3
+    assert datasets.treutlein2016().obsm["X_pca"].shape == (373, 20)
+    assert len(asked) == 3
+
+
 def _tabs(table):
     return table.to_csv(sep="\t", header=False, index=False).encode()
 
