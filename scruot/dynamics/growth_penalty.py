@@ -9,25 +9,32 @@ are functions of ``p``, in one place, so that they cannot disagree.
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from scruot._messages import unknown
 
-__all__ = ["PENALTIES", "GrowthPenalty", "register_penalty"]
+__all__ = ["PENALTIES", "REGISTERED", "GrowthPenalty", "register_penalty"]
 
 Function = Callable[[Tensor], Tensor]
 
 _OWN = ("quadratic", "power", "cosh")
-_PAIRS: dict[str, tuple[Function, Function] | None] = dict.fromkeys(_OWN)
-# the names, those of registered penalties included
-PENALTIES = _PAIRS.keys()
+# costs that other solvers know by a name: taken, so that a name means one thing
+_ELSEWHERE = ("quartic", "huber")
+# growth and conjugate of every registered penalty
+REGISTERED: dict[str, tuple[Function, Function]] = {}
+# the names, those of registered penalties included: a view, which sees what is registered later
+PENALTIES = ChainMap[str, Any](REGISTERED, dict.fromkeys(_OWN)).keys()
 
 _TRIED = 3.0  # a pair of functions is tried for potentials over alpha up to this size
 _DOUBLINGS, _HALVINGS = 40, 60  # of the search for the potential of a growth
+# the penalty as a function of growth rises at most this steeply: beyond walls it must be finite
+_STEEPEST = 1e3
 
 
 def register_penalty(
@@ -35,18 +42,20 @@ def register_penalty(
 ) -> None:
     r"""Add a convex penalty of growth of your own, for this session.
 
-    ``method="varruot"`` takes it as ``penalty=name``, :func:`scruot.tl.cross_validate` compares it
-    with others by left-out times, and files that were fitted with it are read while it is
-    registered. With :math:`p = \lambda / \alpha`, both functions take ``p`` as a tensor of any
-    shape and return a tensor of this shape, made of differentiable operations of torch.
+    ``method="varruot"`` takes it as ``penalty=name``, ``method="deepruot"`` as
+    ``growth_cost=name``; :func:`scruot.tl.cross_validate` compares it with others by left-out
+    times, and files that were fitted with it are read while it is registered. With
+    :math:`p = \lambda / \alpha`, both functions take ``p`` as a tensor of any shape and return a
+    tensor of this shape, made of differentiable operations of torch.
 
     Parameters
     ----------
     name
         A new name: lower-case letters, digits and underscores, beginning with a letter.
     growth
-        :math:`(\psi')^{-1}(p)`, the growth, per mean interval between snapshots, at which
-        :math:`\alpha\psi'(g) = \lambda`. It never falls.
+        :math:`(\psi')^{-1}(p)`, the growth at which :math:`\alpha\psi'(g) = \lambda`. It never
+        falls. Its unit is one per mean interval between snapshots in ``"varruot"``, the parameter
+        ``growth_rate`` in ``"deepruot"``.
     conjugate
         :math:`\psi^*(p) = p\,g - \psi(g)` at this growth; its derivative is `growth`.
     replace
@@ -85,13 +94,13 @@ def register_penalty(
             "beginning with a letter."
         )
         raise ValueError(msg)
-    if name in _OWN or (name in _PAIRS and not replace):
+    if (own := name in (*_OWN, *_ELSEWHERE)) or (name in REGISTERED and not replace):
         msg = f"Found a penalty {name!r} already; expected a new name" + (
-            "." if name in _OWN else ", or replace=True to put this one in its place."
+            "." if own else ", or replace=True to put this one in its place."
         )
         raise ValueError(msg)
     _check_pair(growth, conjugate)
-    _PAIRS[name] = (growth, conjugate)
+    REGISTERED[name] = (growth, conjugate)
 
 
 def _check_pair(growth: Function, conjugate: Function) -> None:
@@ -109,9 +118,10 @@ def _check_pair(growth: Function, conjugate: Function) -> None:
     if float(rates.diff().min()) < -1e-9 * size:
         msg = "Found a growth that falls as p rises; expected one that never does (a convex psi)."
         raise ValueError(msg)
-    # by the trapezoidal rule, which is exact enough at kinks as well
-    rise = 0.5 * (rates[1:] + rates[:-1]) * p.diff()
-    if float((values.diff() - rise).abs().max()) > 1e-3 * float(p.diff()[0]) * max(size, 1e-12):
+    # between two potentials the conjugate rises by no less than the lower growth, and no more than
+    # the higher one: true of steep growth and of growth that jumps, too
+    rise, spare = values.diff() / p.diff(), 1e-3 * max(size, 1e-12)
+    if bool(((rise < rates[:-1] - spare) | (rise > rates[1:] + spare)).any()):
         msg = (
             "Found a growth that is not the derivative of the conjugate; expected conjugate(p) = "
             "p growth(p) - psi(growth(p))."
@@ -161,7 +171,7 @@ class GrowthPenalty:
             return p
         if self.kind == "cosh":
             return torch.asinh(p)
-        if (pair := _PAIRS[self.kind]) is not None:
+        if (pair := REGISTERED.get(self.kind)) is not None:
             return pair[0](p)
         if self.convex:
             # the clamp keeps the derivative of the root finite at zero
@@ -177,7 +187,7 @@ class GrowthPenalty:
             return p.square() / 2
         if self.kind == "cosh":
             return p * torch.asinh(p) - (1 + p.square()).sqrt() + 1
-        if (pair := _PAIRS[self.kind]) is not None:
+        if (pair := REGISTERED.get(self.kind)) is not None:
             return pair[1](p)
         if self.convex:
             return (self.exponent - 1) * self.growth(p).abs() ** self.exponent
@@ -190,13 +200,19 @@ class GrowthPenalty:
         """Return ``psi`` of the growth that belongs to ``p``."""
         return p * self.growth(p) - self.conjugate(p)
 
+    def of_growth(self, growth: Tensor) -> Tensor:
+        """Return ``psi`` of a growth, from where it is steepest on as a straight line."""
+        p = self.slope(growth.detach()).clamp(-_STEEPEST, _STEEPEST)
+        # the best potential for this growth: it has a share in the value, but none in its slope
+        return p * growth - self.conjugate(p)
+
     def slope(self, growth: Tensor) -> Tensor:
         """Return ``psi'(g)``: the ``p`` that belongs to a growth (at most ``cap`` in size)."""
         if self.kind == "quadratic":
             return growth
         if self.kind == "cosh":
             return torch.sinh(growth)
-        if (pair := _PAIRS[self.kind]) is not None:
+        if (pair := REGISTERED.get(self.kind)) is not None:
             return _inverse(pair[0], growth)
         size = growth.abs() if self.convex else growth.abs().clamp(1e-3, self.cap)
         return torch.sign(growth) * self.exponent * size ** (self.exponent - 1)
@@ -210,13 +226,14 @@ class GrowthPenalty:
 @torch.no_grad()
 def _inverse(growth: Function, rates: Tensor) -> Tensor:
     """Return where a growth that never falls takes the `rates`, by bisection."""
-    exact = rates.double()
-    low, high = -torch.ones_like(exact), torch.ones_like(exact)
+    low, high = -torch.ones_like(rates), torch.ones_like(rates)
     for _ in range(_DOUBLINGS):
-        low = torch.where(growth(low) > exact, 2 * low, low)
-        high = torch.where(growth(high) < exact, 2 * high, high)
+        short, far = growth(low) > rates, growth(high) < rates
+        if not bool((short | far).any()):
+            break
+        low, high = torch.where(short, 2 * low, low), torch.where(far, 2 * high, high)
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        above = growth(middle) > exact
+        above = growth(middle) > rates
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    return (0.5 * (low + high)).to(rates)
+    return 0.5 * (low + high)

@@ -21,7 +21,7 @@ from scruot.dynamics.device import make_generator
 from scruot.dynamics.snapshots import Snapshots
 from scruot.dynamics.train import Loss, Schedule, train
 from scruot.solvers.cloud_density import fit_clouds
-from scruot.solvers.growth_cost import KINDS, GrowthCost
+from scruot.solvers.growth_cost import COSTS, GrowthCost
 from scruot.solvers.params import param
 from scruot.solvers.populations import match_populations
 from scruot.solvers.problem import Fit, Problem, Solver
@@ -80,7 +80,9 @@ class DeepRUOTParams:
     )
     growth: bool = param(True, "whether cells grow and die; without, clouds count as of equal mass")
     growth_cost: str = param(
-        "quadratic", "how the cost of growth rises with its rate", choices=KINDS
+        "quadratic",
+        "how the cost of growth rises with its rate, or one of your own (solvers.register_penalty)",
+        choices=COSTS,
     )
     growth_rate: float | str = param(
         "auto",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from scruot.dynamics.growth_penalty import REGISTERED, GrowthPenalty
+
 KINDS = ("quadratic", "quartic", "cosh", "huber")
+# these and the registered penalties: a view, which sees what is registered later
+COSTS = ChainMap[str, Any](REGISTERED, dict.fromkeys(KINDS)).keys()
 
 # growth beyond this many rates is charged linearly: cosh would leave the finite numbers
 _MOST = 20.0
@@ -17,8 +23,8 @@ _MOST = 20.0
 class GrowthCost:
     r"""The cost :math:`\Psi(g)` of growing at rate ``g``.
 
-    All but the quartic one are :math:`g^2` for growth far below ``rate``; where growth is faster,
-    they say how much more or less that costs.
+    All named ones but the quartic are :math:`g^2` for growth far below ``rate``; where growth is
+    faster, they say how much more or less that costs.
 
     Parameters
     ----------
@@ -46,4 +52,6 @@ class GrowthCost:
             steep = float(torch.sinh(torch.tensor(_MOST)))
             beyond = steep * (y - inside).abs()
             return 2 * self.rate**2 * (torch.cosh(inside) - 1 + beyond)
+        if self.kind != "huber":
+            return 2 * self.rate**2 * GrowthPenalty(self.kind).of_growth(y)
         return 2 * self.rate**2 * ((1 + y.square()).sqrt() - 1)

@@ -1,5 +1,7 @@
 """Penalties of growth: the conjugate, its derivative, and what they come from."""
 
+import math
+
 import pytest
 import torch
 
@@ -80,8 +82,7 @@ def test_derivatives_are_finite_everywhere(penalty):
 def own_registry():
     """Forget what a test registers: the names are a view, so the mapping itself must stay."""
     yield
-    for name in set(growth_penalty.PENALTIES) - {"quadratic", "power", "cosh"}:
-        growth_penalty._PAIRS.pop(name)
+    growth_penalty.REGISTERED.clear()
 
 
 def reluctant(p):
@@ -91,6 +92,11 @@ def reluctant(p):
 
 def conjugate(p):
     return torch.where(p < 0, p**2 / 8, p**2 / 2)
+
+
+def log_cosh(p):
+    """Conjugate of the penalty whose growth is tanh(p), finite for any potential."""
+    return p.abs() + (-2 * p.abs()).exp().log1p() - math.log(2)
 
 
 def test_a_registered_pair_is_a_penalty():
@@ -114,11 +120,46 @@ def test_potential_of_a_growth_that_is_never_reached_is_large_and_finite():
     assert bool(torch.isfinite(found).all())
 
 
+def test_growth_that_is_steep_or_jumps_is_a_penalty():
+    # psi = g^4 / 4, and a psi that is flat between growth of -1 and 1
+    register_penalty(
+        "steep",
+        growth=lambda p: torch.sign(p) * p.abs() ** (1 / 3),
+        conjugate=lambda p: 0.75 * p.abs() ** (4 / 3),
+    )
+    register_penalty(
+        "jumping",
+        growth=lambda p: torch.where(p > 0, p + 1, p - 1),
+        conjugate=lambda p: p**2 / 2 + p.abs(),
+    )
+    assert {"steep", "jumping"} < set(growth_penalty.PENALTIES)
+
+
+def test_penalty_of_a_growth_is_that_of_its_potential_with_the_slope():
+    register_penalty("reluctant", growth=reluctant, conjugate=conjugate)
+    g = grid().requires_grad_()
+    value = GrowthPenalty("reluctant").of_growth(g)
+    torch.testing.assert_close(value, torch.where(g < 0, 2 * g**2, g**2 / 2))
+    (slope,) = torch.autograd.grad(value.sum(), g)
+    torch.testing.assert_close(slope, torch.where(g < 0, 4 * g, g))
+
+
+def test_penalty_beyond_a_wall_is_steep_and_finite():
+    register_penalty("wall", growth=torch.tanh, conjugate=log_cosh)
+    penalty = GrowthPenalty("wall")
+    g = torch.tensor([-3.0, 2.0, 3.0], requires_grad=True)
+    value = penalty.of_growth(g)
+    (slope,) = torch.autograd.grad(value.sum(), g)
+    torch.testing.assert_close(slope, torch.tensor([-1e3, 1e3, 1e3]))
+    assert float((value[2] - value[1]).detach()) == pytest.approx(1e3, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"name": "Mine"}, "Found the name 'Mine'; expected lower-case letters"),
         ({"name": "cosh"}, "Found a penalty 'cosh' already; expected a new name"),
+        ({"name": "huber"}, "Found a penalty 'huber' already; expected a new name"),
         ({"name": "taken"}, "replace=True"),
         ({"growth": lambda p: p.sum()}, r"growth\(p\) of shape \(\)"),
         ({"conjugate": torch.log}, r"conjugate\(p\) of shape .* not finite"),

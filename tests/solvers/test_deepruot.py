@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import sqrtm
 from scipy.stats import multivariate_normal
 
+from scruot import solvers
 from scruot.dynamics import Dynamics, Scale, Snapshots
 from scruot.geometry import travelling_dirac
 from scruot.solvers.deepruot import DEEPRUOT
@@ -43,10 +44,17 @@ def cloud(n, seed=0, d=2):
 
 
 @pytest.mark.parametrize(
-    ("kind", "power", "tolerance"), [("quadratic", 2, 0.05), ("quartic", 4, 0.06)]
+    ("kind", "power", "tolerance"),
+    [("quadratic", 2, 0.05), ("quartic", 4, 0.06), ("own_quartic", 4, 0.06)],
 )
 def test_pure_growth_has_a_root_of_the_mass_that_is_linear_in_time(kind, power, tolerance):
     # cost |g|^p: E-L gives g' = -g^2 / p, so that m^(1/p) is linear; the warm start knows p = 2
+    solvers.register_penalty(
+        "own_quartic",
+        growth=lambda p: torch.sign(p) * (p.abs() / 2) ** (1 / 3),
+        conjugate=lambda p: 1.5 * (p.abs() / 2) ** (4 / 3),
+        replace=True,
+    )
     x = cloud(40)
     rate = 1.0 if kind == "quadratic" else 1.5
     options = {"training": 1.0, "training_rate": 0.002, "growth_rate": rate} if power == 4 else {}

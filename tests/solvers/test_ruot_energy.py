@@ -6,6 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from scruot.dynamics.derivatives import ScalarJet
+from scruot.dynamics.growth_penalty import register_penalty
 from scruot.solvers.growth_cost import KINDS, GrowthCost
 from scruot.solvers.ruot_energy import control_energy, fisher_energy, residual
 
@@ -164,6 +165,22 @@ def test_costs_of_growth_are_convex_even_and_agree_where_they_should(kind):
     # in another unit of time the cost is that of the same growth
     other = GrowthCost(kind, rate=6.0)
     torch.testing.assert_close(other(3 * g), 9 * value)
+
+
+def test_a_registered_penalty_is_a_cost_of_growth():
+    register_penalty(
+        "own_cosh",
+        growth=torch.asinh,
+        conjugate=lambda p: p * torch.asinh(p) - (1 + p.square()).sqrt() + 1,
+        replace=True,
+    )
+    g = torch.linspace(-9, 9, 37, dtype=torch.float64, requires_grad=True)
+    own, known = (GrowthCost(kind, rate=2.0)(g) for kind in ("own_cosh", "cosh"))
+    torch.testing.assert_close(own, known)
+    slopes = (torch.autograd.grad(value.sum(), g)[0] for value in (own, known))
+    torch.testing.assert_close(*slopes)
+    with pytest.raises(ValueError, match=r"Unknown penalty of growth 'cost_unheard_of'"):
+        GrowthCost("cost_unheard_of")(g)
 
 
 def test_costs_of_growth_stay_finite():
