@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -20,26 +21,50 @@ _MOST_PAIRS = 65_536
 _MOST_FULL = 50
 # births and deaths have no mass at one end
 _MARGIN = 1e-3
+# most that taking back the blur may take from a variance of the blurred law
+_MOST_TAKEN = 0.25
 
 
-def affine_law(bridges: WeightedBridges, generator: torch.Generator) -> AffineLaw:
+def affine_law(
+    bridges: WeightedBridges,
+    generator: torch.Generator,
+    blobs: Sequence[BlobBridge] | None = None,
+) -> AffineLaw:
     """Return the Gaussian law with the moments of the bridges, and the best affine velocity.
 
     Covariances of the centres of the blobs are shrunk towards their mean variance, as if ``d``
     cells more had been seen that say so: those of small clouds in many coordinates are singular.
+    ``blobs`` replace those of the bridges, one for every interval.
     """
+    blobs = bridges.bridges if blobs is None else blobs
     clouds = bridges.clouds
     full = clouds.dim <= _MOST_FULL
     law = AffineLaw(clouds.times, clouds.dim, full=full, device=bridges.device)
     shrinkage = [clouds.dim / (clouds.dim + len(x)) for x in clouds.x]
     for k in range(len(clouds.durations)):
-        some = _SomePairs.of(bridges, k, generator)
+        some = _SomePairs.of(bridges, k, blobs[k], generator)
         for i, s in enumerate(AffineLaw.nodes()):
             held = (1 - s) * shrinkage[k] + s * shrinkage[k + 1]
             found = _coefficients(some.at(min(max(s, _MARGIN), 1 - _MARGIN)), held, full=full)
             for name, value in found.items():
                 law.get_buffer(name)[k, i] = value.to(law.get_buffer(name))
     return law
+
+
+def sharpened_law(
+    law: AffineLaw, bridges: WeightedBridges, generator: torch.Generator
+) -> AffineLaw:
+    """Return the affine law of the bridges without the blur of the clouds, whose law is ``law``.
+
+    Blur is there for networks, which would learn single cells, and it widens what they learn. The
+    affine law has no need of it. Where a cloud is hardly wider than the blur in some direction, a
+    part of the blur is left.
+    """
+    ends = law.get_buffer("precision")[:, [0, -1]].double().cpu()
+    largest = float((torch.linalg.eigvalsh(ends) if law.config["full"] else ends).max())
+    blur = [math.sqrt(max(b.blur**2 - _MOST_TAKEN / largest, 0.0)) for b in bridges.bridges]
+    sharp = [replace(b, blur=left) for b, left in zip(bridges.bridges, blur, strict=True)]
+    return affine_law(bridges, generator, sharp)
 
 
 class _State(NamedTuple):
@@ -65,7 +90,9 @@ class _SomePairs:
     bridge: BlobBridge
 
     @classmethod
-    def of(cls, bridges: WeightedBridges, k: int, generator: torch.Generator) -> _SomePairs:
+    def of(
+        cls, bridges: WeightedBridges, k: int, blob: BlobBridge, generator: torch.Generator
+    ) -> _SomePairs:
         """Take all pairs, or many, drawn in proportion to their masses."""
         pairs = bridges.pairs[k]
         chance = pairs.bounds.diff(prepend=pairs.bounds.new_zeros(1))
@@ -77,7 +104,7 @@ class _SomePairs:
         x0, x1, m0, m1 = ends
         weight = pairs.total * chance.cpu().double()
         duration = bridges.clouds.durations[k]
-        return cls(x0, x1, weight * m0, weight * m1, bridges.delta, duration, bridges.bridges[k])
+        return cls(x0, x1, weight * m0, weight * m1, bridges.delta, duration, blob)
 
     def at(self, s: float) -> _State:
         """Return the blobs at a share ``s`` of the interval."""

@@ -20,6 +20,7 @@ from scruot.dynamics.checkpoint import State
 from scruot.dynamics.device import make_generator
 from scruot.dynamics.snapshots import Snapshots
 from scruot.dynamics.train import Loss, Schedule, train
+from scruot.solvers.bridge_moments import sharpened_law
 from scruot.solvers.cloud_density import fit_clouds
 from scruot.solvers.growth_cost import COSTS, GrowthCost
 from scruot.solvers.params import param
@@ -151,6 +152,8 @@ def fit(problem: Problem) -> Fit:
     if params.match_mass and params.growth:
         match_populations(Motion(field), clouds)
     history |= _learn_density(field, bridges, densities, problem, generator)
+    sharp = sharpened_law(field.law, bridges, make_generator(problem.device, problem.random_state))
+    field.law.load_state_dict(sharp.state_dict())
     rate = typical_growth(field, bridges, generator)
     if not isinstance(params.growth_rate, str):
         rate = params.growth_rate * problem.scale.time
