@@ -82,6 +82,12 @@ class AffineLaw(nn.Module):
         diagonal = gain.diagonal(dim1=1, dim2=2) if gain.ndim == 3 else gain
         return diagonal.sum(1)[at.row]
 
+    def least_variance(self) -> float:
+        """Return the least variance in any direction at an observed time."""
+        ends = self.get_buffer("precision")[:, [0, -1]].double().cpu()
+        full = self.config["full"]
+        return 1 / float((torch.linalg.eigvalsh(ends) if full else ends).max())
+
     def log_density(self, t: Tensor, x: Tensor) -> ScalarJet:
         """Return the log density with its gradient and its derivative in time."""
         at = self._at(t)

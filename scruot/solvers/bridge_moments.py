@@ -60,9 +60,8 @@ def sharpened_law(
     affine law has no need of it. Where a cloud is hardly wider than the blur in some direction, a
     part of the blur is left.
     """
-    ends = law.get_buffer("precision")[:, [0, -1]].double().cpu()
-    largest = float((torch.linalg.eigvalsh(ends) if law.config["full"] else ends).max())
-    blur = [math.sqrt(max(b.blur**2 - _MOST_TAKEN / largest, 0.0)) for b in bridges.bridges]
+    most = _MOST_TAKEN * law.least_variance()
+    blur = [math.sqrt(max(b.blur**2 - most, 0.0)) for b in bridges.bridges]
     sharp = [replace(b, blur=left) for b, left in zip(bridges.bridges, blur, strict=True)]
     return affine_law(bridges, generator, sharp)
 
