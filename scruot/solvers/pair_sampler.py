@@ -84,9 +84,10 @@ class PairSampler:
         self.mean_weight = self._means(p, path.mean_mass(distance, pairs.m0, pairs.m1))
         # root mean square, per coordinate, of displacements per time; where nothing moves, of
         # what the noise alone moves
+        self.variance = self.mean_variance()
         speeds = distance / self.duration[pairs.interval]
         mean_square = float((p * speeds**2).sum() / p.sum()) / snapshots.dim
-        spread = self.mean_variance() / float(self.duration.mean()) ** 2
+        spread = self.variance / float(self.duration.mean()) ** 2
         self.speed = math.sqrt(mean_square + 0.01 * spread)
 
     def _means(self, p: Tensor, values: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ class PairSampler:
             targets["velocity"] = targets["velocity"] + widening[:, None] * drawn
             targets["score"] = -drawn / deviation[:, None]
             precision["velocity"] = 1 / (1 + (widening / self.speed) ** 2)
-            precision["score"] = deviation**2
+            precision["score"] = deviation**2 / self.variance
             # at the start of an interval both are large, and their sum is not: it counts as far
             # as it is better known than the velocity
             names = (*names, "drift")

@@ -21,6 +21,9 @@ from scruot.solvers.score_field import ScoreField
 from scruot.solvers.validation import simulation_error, split_cells
 
 _SCALARS = ("growth",)
+# weight of the score's error, in units of the noise that its targets have however well it is
+# learned; with more that noise, with less the scatter within a tight cluster is lost
+_SCORE = 0.1
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,12 @@ def regress(
     if isinstance(field, ScoreField):
         # the spread of the targets is mostly noise, and no measure of the score itself
         field.set_moments(clouds, sampler.noise)
-        field.set_score_scale(clouds, sampler.mean_variance())
+        field.set_score_scale(clouds, sampler.variance)
     kappa = params.kappa if isinstance(params, GrowthParams) else 1.0
+    factors = {"growth": kappa, "score": _SCORE}
 
     def loss(rng: torch.Generator) -> dict[str, Tensor]:
-        return regression_loss(field, sampler, params.batch_size, units, {"growth": kappa}, rng)
+        return regression_loss(field, sampler, params.batch_size, units, factors, rng)
 
     schedule = Schedule(
         steps=params.steps,

@@ -85,6 +85,26 @@ def test_the_drift_is_right_where_velocity_and_score_are_large(plane):
     assert relative(model.drift(0.02, x), expected) < 0.05
 
 
+@pytest.mark.parametrize("method", ["sf2m", "crufm"])
+def test_the_score_within_tight_clusters_far_apart_is_theirs(method):
+    """Two clusters at rest, twenty spreads apart: each is a Gaussian bridge of its own."""
+    spread, n = 0.2, 300
+    ends = [
+        torch.cat([spread * cloud(n, seed=2 * k + side) + 4.0 * side for side in (0, 1)])
+        for k in (0, 1)
+    ]
+    model = fit(method, two_times(*ends), sigma=0.5, steps=1000, width=128).dynamics
+    # covariance of a cell with its own end, and the variance on the way
+    variance, noise = spread**2, 0.5**2
+    between = math.sqrt(variance**2 + noise**2 / 4) - noise / 2
+    for s in (0.1, 0.5, 0.9):
+        var = variance + s * (1 - s) * (noise - 2 * (variance - between))
+        for centre in (0.0, 4.0):
+            x = math.sqrt(var) * cloud(500, seed=9) + centre
+            slope = var * model.jacobian("score", s, x).numpy().mean(0)
+            np.testing.assert_allclose(slope, -np.eye(2), atol=0.25)
+
+
 def moments(run, k):
     w = run.weights[k].double().numpy()
     x = run.x[k].double().numpy()

@@ -132,11 +132,22 @@ def bridges(clouds, tables):
     return sampler.draw(60_000, torch.Generator().manual_seed(0))
 
 
+def test_what_a_target_counts_does_not_depend_on_the_unit_of_length(clouds, tables, bridges):
+    larger = Snapshots(clouds.times, tuple(10 * x for x in clouds.x), clouds.weights)
+    quantities = ("velocity", "growth", "score")
+    sampler = PairSampler(larger, tables, Bridge(10 * SIGMA), 10 * NOISE, quantities=quantities)
+    batch = sampler.draw(60_000, torch.Generator().manual_seed(0))
+    for name, precision in bridges.precision.items():
+        torch.testing.assert_close(batch.precision[name], precision)
+
+
 def test_score_is_of_a_gaussian_about_the_mean(clouds, bridges):
     duration = torch.where(bridges.t < 0.5, 0.5, 1.5)
     s = torch.where(bridges.t < 0.5, bridges.t, bridges.t - 0.5) / duration
     variance = SIGMA**2 * duration * s * (1 - s) + NOISE**2
-    torch.testing.assert_close(bridges.precision["score"], variance)
+    # in proportion to the variance, whatever the unit of length
+    precision = bridges.precision["score"]
+    torch.testing.assert_close(precision / precision.mean(), variance / variance.mean())
     e = -bridges.targets["score"] * variance.sqrt()[:, None]
     assert float(e.mean()) == pytest.approx(0.0, abs=5 / math.sqrt(e.numel()))
     assert float(e.var()) == pytest.approx(1.0, abs=5 * math.sqrt(2 / e.numel()))
