@@ -19,6 +19,10 @@ from scruot.displacement.icnn import fit_icnn
 
 # data, and what is asked of the map
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "uniform-1000": (
+        {"kind": "uniform", "n_cells": 500, "n_genes": 1000},
+        {"n_active": 100, "threshold": 1.0, "rounds": 20, "block": 5, "trials": 3},
+    ),
     "uniform-3000": (
         {"kind": "uniform", "n_cells": 500, "n_genes": 3000},
         {"n_active": 100, "threshold": 1.0, "rounds": 20, "block": 5, "trials": 3},
@@ -37,6 +41,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "jumping-1000": (
         {"kind": "jumping", "n_cells": 800, "n_genes": 1000},
+        {"n_active": 20, "trials": 3, "rounds": 800},
+    ),
+    "jumping-3000": (
+        {"kind": "jumping", "n_cells": 800, "n_genes": 3000},
         {"n_active": 20, "trials": 3, "rounds": 800},
     ),
 }

@@ -8,6 +8,8 @@ writes ``docs/_static/driver_genes.png`` and ``docs/_static/network.png``.
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
 
 import scruot as sr
 
@@ -29,13 +31,21 @@ def fates() -> None:
 
 
 def network() -> None:
-    adata = sr.datasets.three_gene(200, random_state=0)
-    sigma = float(adata.uns["truth"]["sigma"][0])
+    adata = sr.datasets.three_gene(200, n_genes=3, random_state=0)
+    noise = adata.uns["truth"]["sigma"]
+    adata.obsm["X_units"], adata.varm["X_units"] = adata.X / noise, np.diag(noise)
     sr.tl.fit_dynamics(
-        adata, "crufm", use_rep="X_genes", sigma=sigma, n_models=10, progress=False, random_state=0
+        adata, "crufm", use_rep="X_units", sigma=1.0, n_models=10, progress=False, random_state=0
     )
+    figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), layout="constrained")
     sr.tl.regulatory_jacobian(adata, "lineage")
-    sr.pl.regulatory_jacobian(adata, kind="network", save=STATIC / "network.png")
+    for ax, group in zip(axes, ("transition", "quiescent"), strict=False):
+        title = f"derivatives, {group}"
+        sr.pl.regulatory_jacobian(adata, group, kind="network", title=title, ax=ax)
+    sr.tl.regulatory_jacobian(adata, estimate="regression")
+    title = "regression, time 1"
+    sr.pl.regulatory_jacobian(adata, "1", kind="network", title=title, ax=axes[2])
+    figure.savefig(STATIC / "network.png")
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from scruot.pl._read_genes import derivatives, known_genes, untold
 __all__ = ["regulatory_jacobian"]
 
 _KINDS = ("heatmap", "network")
-_LABEL = "derivative per unit of time"
+_LABELS = {"derivative": "derivative per unit of time", "regression": "slope per unit of time"}
 _NOT_KEPT = "0.9"
 # Up to so many genes the numbers are written.
 _MAX_NUMBERS = 4
@@ -124,7 +124,8 @@ def regulatory_jacobian(
         msg = f"Found vmax={vmax!r}; expected a positive number, or None."
         raise ValueError(msg)
     known, found = derivatives(adata, key, groups)
-    column = str(read_jacobian(adata, key).get("groupby", ""))
+    entry = read_jacobian(adata, key)
+    column = str(entry.get("groupby", ""))
     if genes is None:
         picked = _strongest(list(found.values()), n_genes)
     else:
@@ -152,7 +153,8 @@ def regulatory_jacobian(
         explain_network(axes[-1], mappable.get_cmap())
     else:
         values = np.concatenate([m.ravel() for m in shown.values()])
-        color_bar(axes, mappable, _LABEL, extend=clipped(values, mappable))
+        label = _LABELS[str(entry.get("estimate", "derivative"))]
+        color_bar(axes, mappable, label, extend=clipped(values, mappable))
     single = groups is not None and n == 1 and (isinstance(groups, str) or np.isscalar(groups))
     if single:
         return finish(axes[0], given=ax is not None, show=show, save=save)

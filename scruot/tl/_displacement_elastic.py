@@ -72,7 +72,7 @@ def elastic_maps(
 def sparsity_of(params: MapParams, scale: float) -> Sparsity:
     """Return the penalty in the units of the genes."""
     strength = _STRENGTH if params.strength is None else params.strength
-    unit = {"l1": scale, "stvs": scale, "smoothed_l0": scale**2, "k_support": 1.0}
+    unit = {"l1": scale, "stvs": scale, "k_support": 1.0}
     return Sparsity(
         params.penalty,  # type: ignore[arg-type]
         strength * unit[params.penalty],

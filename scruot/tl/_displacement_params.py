@@ -44,6 +44,12 @@ def make_params(
     if chosen == "k_support" and n_active is None:
         msg = "Found penalty='k_support' and n_active=None; expected n_active, its k."
         raise ValueError(msg)
+    if chosen == "smoothed_l0" and method == "elastic":
+        msg = (
+            "Found penalty='smoothed_l0' with method='elastic'; expected 'l1', 'stvs' or "
+            "'k_support': a smooth penalty shrinks displacements, and leaves none of them zero."
+        )
+        raise ValueError(msg)
     whole("n_neighbors", n_neighbors, optional=True)
     if n_active is not None:
         _positive("n_active", n_active)

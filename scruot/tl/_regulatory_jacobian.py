@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -24,8 +25,11 @@ from scruot.tl._genes import chosen_genes, fitted_loadings
 logger = logging.getLogger(__name__)
 
 Quantity = Literal["velocity", "drift"]
+Estimate = Literal["derivative", "regression"]
 # Numbers of derivatives in memory at once.
 _NUMBERS = 4_000_000
+# Spreads of cells below this share of the largest are none.
+_FLAT = 1e-6
 # Target genes whose row is dense at once.
 _TARGETS = 512
 
@@ -38,6 +42,7 @@ def regulatory_jacobian(
     genes: Sequence[str] | None = None,
     n_regulators: int | None = 50,
     quantity: Quantity | None = None,
+    estimate: Estimate = "derivative",
     loadings: str | None = None,
     device: str = "auto",
     copy: bool = False,
@@ -67,6 +72,12 @@ def regulatory_jacobian(
         ``"velocity"``, or ``"drift"`` of a stochastic model, the default there. The velocity of
         cells that sit in a steady state is zero although each of them is pulled back when it is
         pushed; the pull is in the drift.
+    estimate
+        ``"derivative"``: the mean of the derivatives at the cells, which asks what a small change
+        of a gene would do to each of them. ``"regression"``: the slopes of the linear regression
+        of the quantity at the cells on all coordinates together, which asks how cells of the group
+        that differ in a gene differ in the quantity, others being equal. A gene that is either off
+        or saturated has small derivatives everywhere, however much the two kinds of cell differ.
     loadings
         Entry of ``varm`` with the weights of genes, as in :func:`scruot.tl.gene_velocity`.
     device
@@ -82,17 +93,17 @@ def regulatory_jacobian(
         ``genes`` and ``groups`` (names), ``n_cells`` of each group, ``matrices`` (by ``"0"``,
         ``"1"``, ... in the order of the groups, CSR, one row per target and one column per
         regulator, per unit of time), ``latent`` (derivatives in the representation, (d, d)),
-        ``groupby``, ``quantity``, ``source``, ``n_models``; of an ensemble also ``errors``, like
-        ``matrices``. :func:`scruot.get.regulatory_jacobian_df` returns it as a table of targets and
-        regulators.
+        ``groupby``, ``quantity``, ``estimate``, ``source``, ``n_models``; of an ensemble also
+        ``errors``, like ``matrices``. :func:`scruot.get.regulatory_jacobian_df` returns it as a
+        table of targets and regulators.
 
     Raises
     ------
     KeyError
         When there is no fit, or no such gene, loadings or column.
     ValueError
-        When no weights of genes are known, the representation has changed since the fit, or the
-        quantity is not known.
+        When no weights of genes are known, the representation has changed since the fit, the
+        quantity or estimate is not known, or a group has too few cells for a regression.
 
     Notes
     -----
@@ -102,6 +113,10 @@ def regulatory_jacobian(
     degree of freedom less than members, and their false discovery rates within the group. A sign
     that is not told from zero is said to be 0. What all members have in common, as the shrinkage
     of a smooth field, a wrong ``sigma`` or a wrong method, is not in the errors.
+
+    *Regression.* Slopes are those of a plane through all cells of a group, each counted by its
+    mass: with groups of several kinds of cell they tell what makes the kinds differ. Directions in
+    which the cells do not differ have slope zero.
 
     *Noise.* Regulation is in the drift, and the drift in proportion to the noise that the fit is
     given, ``sigma``: let it be that of each gene (``varruot`` takes one per coordinate; other
@@ -135,6 +150,8 @@ def regulatory_jacobian(
     wanted = quantity or ("drift" if cells.model.stochastic else "velocity")
     if wanted not in ("velocity", "drift"):
         raise ValueError(unknown("quantity", str(wanted), ("velocity", "drift")))
+    if estimate not in ("derivative", "regression"):
+        raise ValueError(unknown("estimate", str(estimate), ("derivative", "regression")))
     weights = fitted_loadings(adata, cells.record, cells.x, loadings)
     if weights is None:
         msg = (
@@ -147,14 +164,18 @@ def regulatory_jacobian(
     by_time = groupby == str(cells.record["params"]["time_key"])
     groups = numbered(cells.time) if by_time else labels(adata, groupby)
     columns = weights.genes if columns is None else columns
+    if estimate == "regression":
+        _check_sizes(groups, cells)
+    read = partial(_mean_jacobian if estimate == "derivative" else _slopes, quantity=wanted)
     forward, back = weights.weights[columns], weights.encoder[:, columns]
-    found = _by_group(cells, groups, wanted, (forward, back), n_regulators)
+    found = _by_group(cells, groups, read, (forward, back), n_regulators)
     entry = {
         "genes": np.asarray(adata.var_names[columns], dtype=object),
         "groups": np.asarray([str(c) for c in groups.categories], dtype=object),
         **found,
         "groupby": groupby,
         "quantity": wanted,
+        "estimate": estimate,
         "source": weights.source,
         "n_models": cells.model.n_models,
     }
@@ -166,7 +187,7 @@ def regulatory_jacobian(
 def _by_group(
     cells: FittedCells,
     groups: pd.Categorical,
-    quantity: str,
+    read: Callable[[FittedCells, NDArray[np.intp]], NDArray[np.float64]],
     chain: tuple[NDArray[np.float64], NDArray[np.float64]],
     n_regulators: int | None,
 ) -> dict[str, Any]:
@@ -177,7 +198,7 @@ def _by_group(
         found["errors"] = {}
     for i in range(len(groups.categories)):
         rows = np.flatnonzero((np.asarray(groups.codes) == i) & (cells.mass > 0))
-        each = np.stack([_mean_jacobian(member, rows, quantity) for member in members])
+        each = np.stack([read(member, rows) for member in members])
         mean, error = _largest(chain[0], each, chain[1], n_regulators)
         found["n_cells"].append(len(rows))
         found["matrices"][str(i)], found["latent"][str(i)] = mean, each.mean(axis=0)
@@ -199,6 +220,32 @@ def _mean_jacobian(
         found = jacobian_at(cells, part, quantity)
         total += np.tensordot(mass[start : start + step], found, axes=1)
     return total / mass.sum() if len(rows) else np.full((d, d), np.nan)
+
+
+def _slopes(cells: FittedCells, rows: NDArray[np.intp], quantity: str) -> NDArray[np.float64]:
+    """Return the slopes (d, d) of the quantity in the coordinates, over cells by their mass."""
+    x = cells.x[rows].astype(np.float64)
+    if len(rows) == 0:
+        return np.full((x.shape[1], x.shape[1]), np.nan)
+    value = np.asarray(getattr(cells.model, quantity)(cells.time[rows], x), dtype=np.float64)
+    root = np.sqrt(cells.mass[rows] / cells.mass[rows].sum())[:, None]
+    apart, varies = (root * (y - (root**2 * y).sum(axis=0)) for y in (x, value))
+    found: NDArray[np.float64] = np.linalg.lstsq(apart, varies, rcond=_FLAT)[0].T
+    return found
+
+
+def _check_sizes(groups: pd.Categorical, cells: FittedCells) -> None:
+    """Refuse groups with too few cells for a regression on all coordinates."""
+    d = cells.x.shape[1]
+    sizes = pd.Series(groups[cells.mass > 0]).value_counts(sort=False)
+    small = sizes[(sizes > 0) & (sizes < d + 2)]
+    if len(small):
+        msg = (
+            f"Group {small.index[0]!r} has {small.iloc[0]} cells with mass; expected at least "
+            f"{d + 2} for a regression on {d} coordinates. Join groups, or take "
+            "estimate='derivative'."
+        )
+        raise ValueError(msg)
 
 
 def _largest(

@@ -89,8 +89,9 @@ def sparse_displacement(
     penalty
         What shrinks displacements in units of their standard errors: ``"stvs"`` (the default),
         ``"l1"``, ``"smoothed_l0"`` (keeps what exceeds the threshold as it is), or ``"k_support"``
-        (needs ``n_active``). For ``"elastic"`` they are part of the cost, ``"l1"`` by default, for
-        ``"icnn"`` of the objective, ``"smoothed_l0"`` by default.
+        (needs ``n_active``). For ``"elastic"`` they are part of the cost, ``"l1"`` by default and
+        never ``"smoothed_l0"``, which leaves nothing zero; for ``"icnn"`` they are part of the
+        objective, ``"smoothed_l0"`` by default.
     n_active
         Wanted mean number of displaced genes per cell, among the called ones (``fdr=1`` calls all);
         replaces ``threshold``, or ``strength``, which ``"elastic"`` finds by bisection and
@@ -105,7 +106,7 @@ def sparse_displacement(
         gaps (see Notes).
     strength
         With ``"elastic"``: strength of the penalty, in units of the median standard deviation of
-        the genes (of its square for ``"smoothed_l0"``, a number for ``"k_support"``); 3 by default.
+        the genes (a number for ``"k_support"``); 3 by default.
         With ``"icnn"``: weight of the penalty, beside distances in the same unit.
     reg, tau
         Entropic regularisation and price of mass that is left out, of computed couplings, in units

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from sklearn.linear_model import LinearRegression
 
 import scruot
 from scruot import get, tl
@@ -144,6 +145,67 @@ def test_table_of_an_ensemble_tells_signs(ensemble, tmp_path):
     assert one["sign"].tolist() == [-1, 0, 0, 1]
 
 
+def test_regression_gives_the_slopes_over_the_cells_of_a_group_by_their_mass(trained):
+    weight = np.where(np.arange(trained.n_obs) % 3 == 0, 0.0, 1.0 + np.arange(trained.n_obs) % 5)
+    trained.obs["weight"] = weight
+    tl.fit_dynamics(trained, use_rep="X_genes", mass="weight", steps=10, progress=False)
+    tl.regulatory_jacobian(trained, estimate="regression")
+    entry, model = trained.uns["regulatory_jacobian"], get.dynamics(trained)
+    assert entry["estimate"] == "regression"
+    for i, t in enumerate([0.0, 1.0, 2.0]):
+        here = (trained.obs["time"] == t).to_numpy()
+        x = trained.obsm["X_genes"][here].astype(float)
+        line = LinearRegression().fit(x, model.velocity(t, x), sample_weight=weight[here])
+        np.testing.assert_allclose(
+            entry["matrices"][str(i)].toarray(), line.coef_, rtol=1e-4, atol=1e-6
+        )
+
+
+def test_regression_through_loadings_and_over_members(ensemble, rng):
+    weights = np.linalg.qr(rng.normal(size=(30, 2)))[0]
+    z = ensemble.obsm["X_genes"]
+    genes = AnnData(
+        (z @ weights.T).astype(np.float32), obs=ensemble.obs, obsm={"X_genes": z}, uns=ensemble.uns
+    )
+    genes.varm["weights"] = weights
+    tl.regulatory_jacobian(
+        genes, "lineage", n_regulators=None, estimate="regression", loadings="weights"
+    )
+    entry, model = genes.uns["regulatory_jacobian"], get.dynamics(ensemble)
+    time = ensemble.obs["time"].to_numpy()
+    for i, group in enumerate(entry["groups"]):
+        here = (ensemble.obs["lineage"] == group).to_numpy()
+        each = [
+            LinearRegression().fit(z[here], member.velocity(time[here], z[here])).coef_
+            for member in model.members()
+        ]
+        through = np.stack([weights @ one @ weights.T for one in each])
+        np.testing.assert_allclose(
+            entry["matrices"][str(i)].toarray(), through.mean(0), rtol=1e-3, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            entry["errors"][str(i)].toarray(), through.std(0, ddof=1), rtol=1e-3, atol=1e-5
+        )
+
+
+def test_directions_in_which_no_cell_differs_have_no_slope(trained):
+    x = np.column_stack([trained.obsm["X_genes"], np.full(trained.n_obs, 3.0)])
+    flat = AnnData(x.astype(np.float32), obs=trained.obs[["time"]].copy())
+    flat.obsm["X_flat"], flat.varm["X_flat"] = flat.X, np.eye(3)
+    tl.fit_dynamics(flat, use_rep="X_flat", steps=10, progress=False)
+    tl.regulatory_jacobian(flat, estimate="regression")
+    for matrix in flat.uns["regulatory_jacobian"]["matrices"].values():
+        assert np.abs(matrix.toarray()[:, 2]).max() < 1e-9
+
+
+def test_regression_needs_more_cells_than_coordinates(trained):
+    few = np.where(np.arange(trained.n_obs) < 3, "few", "many")
+    trained.obs["part"] = pd.Categorical(few)
+    with pytest.raises(ValueError, match="'few' has 3 cells with mass; expected at least 4"):
+        tl.regulatory_jacobian(trained, "part", estimate="regression")
+    assert "regulatory_jacobian" not in trained.uns
+
+
 def test_a_single_fit_has_no_errors(trained):
     tl.regulatory_jacobian(trained)
     assert "errors" not in trained.uns["regulatory_jacobian"]
@@ -174,6 +236,7 @@ def test_errors_through_loadings_keep_the_pattern(ensemble, rng):
     ("arguments", "error", "says"),
     [
         ({"quantity": "growth"}, ValueError, "Unknown quantity"),
+        ({"estimate": "slope"}, ValueError, "Unknown estimate"),
         ({"n_regulators": 0}, ValueError, "n_regulators"),
         ({"genes": ["x9"]}, KeyError, "Unknown gene"),
         ({"groupby": "linage"}, KeyError, "Did you mean 'lineage'"),
@@ -193,7 +256,7 @@ def test_a_representation_without_weights_of_genes_is_refused(drifting):
         tl.regulatory_jacobian(drifting)
 
 
-def test_recovers_the_signs_of_the_three_gene_network():
+def test_recovers_the_signs_of_the_two_gene_network():
     """Genes 1 and 2 repress each other and decay; a velocity without noise shows neither."""
     adata = scruot.datasets.three_gene(200, random_state=0)
     sigma = float(adata.uns["truth"]["sigma"][0])
@@ -207,3 +270,28 @@ def test_recovers_the_signs_of_the_three_gene_network():
     # true means over the cells: -2.5, -1.1 / -0.7, -2.1
     assert (found < -0.3).all()
     assert (np.diag(found) < -1.2).all()
+
+
+def test_recovers_the_signs_of_the_three_gene_network():
+    """Genes 1 and 2 repress each other, gene 3 both; nothing acts on gene 3 but itself."""
+    adata = scruot.datasets.three_gene(200, n_genes=3, random_state=0)
+    noise = adata.uns["truth"]["sigma"]
+    adata.obsm["X_units"], adata.varm["X_units"] = adata.X / noise, np.diag(noise)
+    tl.fit_dynamics(
+        adata, "crufm", use_rep="X_units", sigma=1.0, steps=600, progress=False, random_state=0
+    )
+    tl.regulatory_jacobian(adata, "lineage")
+    entry = adata.uns["regulatory_jacobian"]
+    found = entry["matrices"][str(list(entry["groups"]).index("transition"))].toarray()
+    # true means over the cells: -2.5, -1.1 / -0.7, -2.1, and 0, 0, -3.0 for gene 3
+    assert (found[:2, :2] < -0.35).all()
+    assert (np.diag(found) < -1.5).all()
+    assert np.abs(found[2, :2]).max() < 0.1
+    # gene 3 hardly varies among these cells: those that have it differ from those that do not
+    tl.regulatory_jacobian(adata, estimate="regression")
+    for time in "12":
+        slopes = adata.uns["regulatory_jacobian"]["matrices"][time].toarray()
+        # true slopes: -1.1 to -2.3 of gene 3, -0.9 to -1.6 of the others
+        assert (slopes[:2] < -0.35).all()
+        assert (slopes[:2, 2] < -0.55).all()
+        assert np.abs(slopes[2]).max() < 0.2

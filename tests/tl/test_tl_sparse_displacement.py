@@ -91,6 +91,7 @@ def test_nothing_is_called_where_nothing_moves_but_composition():
         ({"method": "icn"}, ValueError, "Unknown method"),
         ({"penalty": "l2"}, ValueError, "Unknown penalty"),
         ({"penalty": "k_support"}, ValueError, "n_active"),
+        ({"method": "elastic", "penalty": "smoothed_l0"}, ValueError, "'l1', 'stvs' or"),
         ({"fdr": 0.0}, ValueError, "fdr"),
         ({"threshold": -1.0}, ValueError, "threshold"),
         ({"n_active": 0}, ValueError, "n_active"),
