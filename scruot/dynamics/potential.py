@@ -42,6 +42,8 @@ class PotentialNet(nn.Module):
     slope: Tensor
     spread: Tensor
     offset: Tensor
+    price: Tensor
+    population: Tensor
 
     def __init__(
         self,
@@ -69,6 +71,9 @@ class PotentialNet(nn.Module):
         self.register_buffer("slope", torch.zeros(n_intervals, dim, device=device))
         self.register_buffer("offset", torch.zeros(n_intervals, device=device))
         self.register_buffer("spread", torch.ones((), device=device))
+        # and the first, last and mixed mass of all cells, for the level under which they grow
+        self.register_buffer("price", torch.zeros((), device=device))
+        self.register_buffer("population", torch.ones(n_intervals, 3, device=device))
 
     def interval(self, t: Tensor) -> Tensor:
         """Return the index of the interval of every time; a snapshot begins one."""
@@ -94,11 +99,30 @@ class PotentialNet(nn.Module):
             slopes.append(gate + hidden * (1 - gate))
         plane = self.slope[interval]
         value = self.spread * self.head(hidden)[:, 0] + (plane * x).sum(1) + self.offset[interval]
+        value = value + self.level(t, interval)
         weights = [layer.get_parameter("weight") for layer in self.trunk]
         back = self.head.weight * slopes[-1]
         for weight, slope in zip(reversed(weights[1:]), reversed(slopes[:-1]), strict=True):
             back = (back @ weight) * slope
         return value, self.spread * (back @ weights[0][:, : self.dim]) + plane
+
+    def level(self, t: Tensor, interval: Tensor | None = None) -> Tensor:
+        r"""Return what all cells' growth adds to the potential: `price` times its rate, (n,).
+
+        Pairs of cells on geodesics have together the mass :math:`M = a (1-s)^2 + b s^2 + 2 c s
+        (1-s)` at share ``s`` of an interval, and :math:`M'/M` is their mean growth. Where growth is
+        dear this is far larger than all that differs between cells, which a network would
+        otherwise have to find beside it; where nothing but it happens (:math:`c = \sqrt{ab}`), it
+        solves the HJB equation.
+        """
+        if interval is None:
+            interval = self.interval(t)
+        duration = self.knots.diff()[interval]
+        s = ((t - self.knots[interval]) / duration).clamp(0, 1)
+        first, last, mixed = self.population[interval].unbind(1)
+        mass = first * (1 - s).square() + last * s.square() + 2 * mixed * s * (1 - s)
+        half = last * s - first * (1 - s) + mixed * (1 - 2 * s)
+        return 2 * self.price * half / (mass * duration)
 
     def _time_inputs(self, t: Tensor, interval: Tensor) -> Tensor:
         features: Tensor = self.time(t)

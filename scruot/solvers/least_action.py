@@ -16,6 +16,9 @@ from scruot.solvers.rollout import Rollout, roll_out
 
 __all__ = ["FORMS", "LeastAction", "squared_residual"]
 
+# of the steps of a simulation: the first of four is a sixteenth of the interval
+_GRADING = 2.0
+
 FORMS = ("temporal-difference", "exact", "hutchinson")
 
 
@@ -94,25 +97,28 @@ class LeastAction:
             step=self.step,
             generator=generator,
             least_effective=self.least_effective,
+            grading=_GRADING,
         )
         return run, chosen
 
     def _squared_residual(self, run: Rollout, generator: torch.Generator) -> Tensor:
         """Return the integral of the squared residual from some of the particles' states."""
         t, x, weight = (torch.cat(parts) for parts in zip(*run.nodes, strict=True))
+        steps = t.new_tensor(run.durations).repeat_interleave(len(run.nodes[0][0]))
         chosen = _some(len(t), self.n_points, generator, t.device)
-        share = weight[chosen]
+        share = (steps * weight)[chosen]
+        # anywhere on the way of a step: at the ends of a few steps the equation could hold alone
+        part = torch.rand(len(chosen), generator=generator, device=t.device, dtype=t.dtype)
+        ways = (torch.cat(run.centres) - x)[chosen]
         squared = squared_residual(
             self.field,
-            t[chosen],
-            x[chosen],
+            t[chosen] + part * steps[chosen],
+            x[chosen] + part[:, None] * ways,
             self.noise,
             generator=generator if self.form == "hutchinson" else None,
         )
-        duration = self.clouds.times[-1] - self.clouds.times[0]
-        # the mean over nodes of the weight of all particles, times the mean over the sample
-        population = weight.sum() / len(run.nodes)
-        return duration * population * (share * squared).sum() / share.sum()
+        # the integral of the weight of all particles, times the mean over the sample
+        return (steps * weight).sum() * (share * squared).sum() / share.sum()
 
 
 def squared_residual(

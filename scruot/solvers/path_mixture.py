@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ _TIMES = 4
 _PAIRS = 256
 # share of an interval from which on no drift is learned: the pull to the end is unbounded
 _LATEST = 0.97
+# pairs whose lengths are held in memory at the same time
+_AT_ONCE = 65_536
 
 
 class PathPoints(NamedTuple):
@@ -75,6 +78,24 @@ class PathMixture:
     ) -> None:
         self.clouds, self.tables = clouds, tables
         self.delta, self.blur, self.noise = delta, blur, noise
+
+    def population(self) -> Tensor:
+        """Return the first, last and mixed mass (a, b, c) of every interval, (K, 3).
+
+        At share ``s`` of it the pairs weigh ``a (1-s)^2 + b s^2 + 2 c s (1-s)``.
+        """
+        rows = []
+        for k, table in enumerate(self.tables):
+            both = ((table.source >= 0) & (table.target >= 0)).nonzero()[:, 0]
+            mixed = table.m0.new_zeros(())
+            for some in both.split(_AT_ONCE):
+                here, there = table.source[some], table.target[some]
+                ways = self.clouds.x[k + 1][there] - self.clouds.x[k][here]
+                angle = torch.linalg.vector_norm(ways, dim=1).to(mixed) / (2 * self.delta)
+                mean = (table.m0[some] * table.m1[some]).sqrt()
+                mixed = mixed + (mean * angle.clamp_max(math.pi / 2).cos()).sum()
+            rows.append(torch.stack([table.m0.sum(), table.m1.sum(), mixed]))
+        return torch.stack(rows).to(self.clouds.x[0].dtype)
 
     def draw(self, n: int, generator: torch.Generator) -> PathPoints:
         """Draw about ``n`` points, spread over the intervals by their durations."""

@@ -40,6 +40,11 @@ class SobolevRegression:
     ) -> None:
         self.field, self.paths = field, paths
         batch = paths.draw(_POINTS, generator)
+        net = field.potential
+        # one smooth potential for all times has no place for a level that jumps
+        if field.penalty.kind == "quadratic" and not net.shared:
+            net.population.copy_(paths.population())
+            net.price.fill_(field.alpha)
         self.level = float(paths.noise.levels(batch.x).square().mean())
         # the half of all points whose drift is least random
         weight = batch.weight * (batch.pull <= batch.pull.median())
@@ -49,8 +54,9 @@ class SobolevRegression:
         self.spread = max(float((weight * rest.square().mean(1)).sum()), 1e-12)
         growth = field.alpha * batch.growth.square()
         self.total = max(float((weight * (batch.drift.square().sum(1) + growth)).sum()), 1e-12)
-        # a translation of all cells leaves nothing to learn but growth
-        field.potential.spread.fill_(math.sqrt(self.spread + 0.01 * float((weight * growth).sum())))
+        # a translation of all cells leaves nothing to learn but the growth that is not all cells'
+        own = field.alpha * (batch.growth - net.level(batch.t) / field.alpha).square()
+        net.spread.fill_(math.sqrt(self.spread + 0.01 * float((weight * own).sum())))
 
     def loss(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the error on ``n`` new points, in units of the paths' own action."""
@@ -73,15 +79,16 @@ class SobolevRegression:
         return alpha * error.square()
 
     def _centre(self, batch: PathPoints, weight: Tensor) -> Tensor:
-        """Give the potential the mean drift and growth of every interval; return the rest."""
+        """Give the potential every interval's mean drift and growth; return what drift is left."""
         net, alpha = self.field.potential, self.field.alpha
         k = torch.zeros_like(batch.t).long() if net.shared else net.interval(batch.t)
+        known = net.level(batch.t)
         planes = []
         for i in range(1 if net.shared else len(net.offset)):
             share = (k == i) * weight
             share = share / share.sum().clamp_min(1e-12)
             drift = (share[:, None] * batch.drift).sum(0)
-            level = alpha * self.field.penalty.slope(batch.growth)
+            level = alpha * self.field.penalty.slope(batch.growth) - known
             value = level - (batch.x * drift).sum(1)
             planes.append((drift, (share * value).sum()))
         net.slope.copy_(torch.stack([drift for drift, _ in planes]))

@@ -15,6 +15,8 @@ def net(*, shared=False):
     made.slope.copy_(torch.arange(6.0).reshape(2, 3))
     made.offset.copy_(torch.tensor([0.5, -2.0]))
     made.spread.fill_(1.7)
+    made.price.fill_(0.8)
+    made.population.copy_(torch.tensor([[1.0, 3.0, 1.5], [3.0, 2.0, 0.4]]))
     return made.double()
 
 
@@ -46,6 +48,7 @@ def test_potential_jumps_at_snapshots_unless_it_is_shared():
         field = net(shared=shared)
         field.slope.zero_()
         field.offset.zero_()
+        field.price.zero_()
         ends = torch.tensor([1 - 1e-9, 1.0], dtype=torch.float64)
         before, after = field(ends, x.expand(2, 3))[0].tolist()
         assert (abs(after - before) > 1e-3) is jumps
@@ -55,3 +58,17 @@ def test_potential_jumps_at_snapshots_unless_it_is_shared():
     inside = float(field(at, x, 0)[0].detach())
     assert inside == pytest.approx(float(field(at - 1e-9, x)[0].detach()), abs=1e-6)
     assert float(field(at, x, 1)[0].detach()) == float(field(at, x)[0].detach())
+
+
+def test_level_of_a_population_that_only_grows_solves_the_equation():
+    # lambda = alpha g with g the rate of a mass whose root is linear in time: d_t lambda =
+    # -lambda^2 / (2 alpha), and nothing else is in the equation of a constant potential
+    field = net()
+    field.population.copy_(torch.tensor([[1.0, 4.0, 2.0], [4.0, 1.0, 2.0]]))
+    t = torch.linspace(0.01, 2.49, 40).double().requires_grad_()
+    value = field.level(t)
+    root = torch.where(t < 1, 1 + t, 2 - (t - 1) / 1.5)
+    slope = torch.where(t < 1, torch.ones_like(t), torch.full_like(t, -1 / 1.5))
+    torch.testing.assert_close(value, 0.8 * 2 * slope / root)
+    (rate,) = torch.autograd.grad(value.sum(), t)
+    torch.testing.assert_close(rate, -value.square() / (2 * 0.8))

@@ -136,6 +136,11 @@ def test_share_that_leaves_the_centres_of_the_mixture():
     masses = torch.tensor([0.8, 0.2]), torch.tensor([0.4, 0.4, 2.0])
     for alpha, share in ((0.3, 0.0), (1.0, 0.1944), (100.0, 0.5125)):
         assert _leaving(before, after, alpha, *masses) == pytest.approx(share, abs=2e-4)
+    # as a part of the plan, whose entries lie between the masses of both times
+    for alpha, part in ((1.0, 0.1499), (100.0, 0.5117)):
+        plan = wfr_coupling(before, after, *(m.double() for m in masses), math.sqrt(2 * alpha))
+        matrix = plan.to_scipy().toarray()
+        assert matrix[0, 2] / matrix.sum() == pytest.approx(part, abs=2e-4)
 
 
 def _leaving(before, after, alpha, w0=None, w1=None):
@@ -200,6 +205,20 @@ def test_gaussian_schroedinger_bridge(bridge):
             errors[name][1] += np.sum(values**2)
     relative = {name: math.sqrt(a / b) for name, (a, b) in errors.items()}
     assert max(relative.values()) < 0.12, relative
+
+
+def test_cost_is_that_of_the_bridge_and_energy_and_boundary_make_it_up(bridge):
+    result, law, step, _ = bridge
+    (_, start, _), (_, end, _) = law(0.0), law(1.0)
+    quality = result.quality
+    cross = law(0.0)[2].T + start
+    left = end - cross.T @ np.linalg.inv(start) @ cross
+    moved = np.sum(step**2) + np.trace(start + end - 2 * cross)
+    expected = moved / 2 - 1 - np.log(np.linalg.det(left)) / 2
+    assert quality["cost"] == pytest.approx(expected, rel=0.05)
+    # sigma^2 / 2 times the change of the integral of p log p
+    boundary = -0.25 * np.log(np.linalg.det(end) / np.linalg.det(start))
+    assert quality["energy"] + boundary == pytest.approx(quality["cost"], rel=0.02)
 
 
 def test_flow_and_noise_lead_to_the_same_law(bridge):

@@ -114,3 +114,21 @@ def test_births_and_deaths_stay_in_place():
     s = t / 2
     torch.testing.assert_close(growth[born], (1 / s)[born], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(growth[~born], (-1 / (1 - s))[~born], rtol=1e-3, atol=1e-3)
+
+
+def test_population_is_the_mass_of_all_pairs_on_their_way():
+    # pairs that move and grow, one cell that dies and one that is born
+    generator = torch.Generator().manual_seed(0)
+    x0, x1 = torch.randn(7, 2, generator=generator), torch.randn(9, 2, generator=generator) + 0.5
+    x0[0], x1[0] = 50.0, -50.0
+    paths = mixture(x0, x1, [1.0] * 7, [2.0] * 9, delta=1.5)
+    (first, last, mixed), table = paths.population()[0].tolist(), paths.tables[0]
+    assert (first, last) == pytest.approx((7.0, 18.0))
+    assert bool((table.source < 0).any())
+    assert bool((table.target < 0).any())
+    total = table.m0 + table.m1
+    for s in (0.0, 0.3, 0.8, 1.0):
+        mass = paths._paths(0, torch.tensor([s]), torch.arange(len(table)))[3][0]
+        found = float((mass.double() * total).sum())
+        expected = first * (1 - s) ** 2 + last * s**2 + 2 * mixed * s * (1 - s)
+        assert found == pytest.approx(expected, rel=1e-5)

@@ -66,6 +66,16 @@ def test_each_interval_asks_for_its_own_potential():
     assert {k for t, k in asked if t == 1.0} == {0, 1}
 
 
+def test_graded_steps_are_shortest_at_the_start_of_every_interval():
+    run = roll(constant(2.0, rate=0.5), torch.zeros(3, 2), step=0.25, grading=2.0)
+    assert run.durations == pytest.approx([1 / 16, 3 / 16, 5 / 16, 7 / 16] * 2)
+    starts = [float(t[0]) for t, _, _ in run.nodes]
+    assert starts == pytest.approx([0, 1 / 16, 1 / 4, 9 / 16, 1, 17 / 16, 5 / 4, 25 / 16])
+    # what is integrated stays what it is
+    torch.testing.assert_close(run.x[-1][:, 0], torch.full((3,), 4.0))
+    assert float(run.action) == pytest.approx(2.125 * 2 * (math.e - 1), rel=2e-2)
+
+
 def test_resampling_keeps_the_law_and_its_gradient():
     n = 2000
     x = torch.randn(n, 1, generator=make_generator(CPU, 1))

@@ -11,6 +11,7 @@ from scruot.dynamics import Snapshots
 from scruot.dynamics.noise import Noise
 from scruot.geometry import travelling_dirac
 from scruot.geometry.wfr import dirac_distance_squared
+from scruot.solvers.least_action import FORMS, LeastAction
 from scruot.solvers.params import make_params
 from scruot.solvers.potential_field import PotentialField
 from scruot.solvers.run import fit_snapshots
@@ -192,6 +193,25 @@ def test_training_obeys_the_equation_in_every_form(growing, form):
     before = fit(growing, **{**options, "rollout_steps": 0}).quality["hjb_residual"]
     after = fit(growing, hjb=form, **{**options, "rollout_steps": 15}).quality["hjb_residual"]
     assert after < 0.8 * before
+
+
+def test_all_forms_of_the_equation_have_the_same_integral(growing):
+    # an untrained potential, of which the equation holds nowhere; without noise the change of the
+    # potential along a short step is its derivative, and the other two ask for that
+    field = PotentialField(2, growing.times, alpha=1.5, scored=False, generator=_generator(0))
+    field.potential.slope.copy_(torch.tensor([[0.5, 0.2], [-0.3, 0.4]]))
+    still, found = Noise(0.0, (), growing.times), {}
+    for form in FORMS:
+        options = {"step": 0.02, "n_particles": 100, "n_points": 20_000, "least_effective": 0.0}
+        losses = LeastAction(field, growing, still, form, **options, rate=1.0)
+        found[form] = float(losses.terms(_generator(1))["hjb"].detach())
+    assert found["temporal-difference"] > 0.1
+    assert found["exact"] == pytest.approx(found["temporal-difference"], rel=0.02)
+    assert found["hutchinson"] == pytest.approx(found["exact"], rel=0.02)
+
+
+def _generator(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("penalty", [{"penalty": "cosh"}, {"penalty": "power", "exponent": 1.5}])
