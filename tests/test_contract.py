@@ -50,7 +50,7 @@ def make_adata(units: Units = Units(), *, seed: int = 0) -> AnnData:
 def quick(method: str, steps: int = 20) -> dict[str, object]:
     """Return the parameters of a short fit, as far as a method has them."""
     known = solvers.describe(method)["parameters"]
-    wanted = {"steps": steps, "batch_size": 128, "width": 32, "rollout_steps": 2, "score_steps": 20}
+    wanted = {"steps": steps, "batch_size": 128, "width": 32, "rollout_steps": 2, "score_steps": 10}
     return {"method": method, "progress": False, **{k: v for k, v in wanted.items() if k in known}}
 
 
