@@ -45,6 +45,8 @@ def network() -> None:
     sr.tl.regulatory_jacobian(adata, estimate="regression")
     title = "regression, time 1"
     sr.pl.regulatory_jacobian(adata, "1", kind="network", title=title, ax=axes[2])
+    for ax in axes[:2]:  # one legend is enough
+        ax.get_legend().remove()
     figure.savefig(STATIC / "network.png")
 
 
