@@ -45,7 +45,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "jumping-3000": (
         {"kind": "jumping", "n_cells": 800, "n_genes": 3000},
-        {"n_active": 20, "trials": 3, "rounds": 800},
+        {"n_active": 20, "trials": 3, "rounds": 2000},
     ),
 }
 
