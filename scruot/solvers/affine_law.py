@@ -84,7 +84,7 @@ class AffineLaw(nn.Module):
 
     def least_variance(self) -> float:
         """Return the least variance in any direction at an observed time."""
-        ends = self.get_buffer("precision")[:, [0, -1]].double().cpu()
+        ends = self.get_buffer("precision").cpu().double()[:, [0, -1]]
         full = self.config["full"]
         return 1 / float((torch.linalg.eigvalsh(ends) if full else ends).max())
 
