@@ -47,10 +47,15 @@ def make_adata(units: Units = Units(), *, seed: int = 0) -> AnnData:
     return adata
 
 
+# Muon makes its steps orthogonal in half precision, which turns the last bit of a gradient into a
+# thousandth of a step; in the many steps of a score that hides whether the numbers are the same
+COMPARED: dict[str, dict[str, object]] = {"varruot": {"optimizer": "adamw"}}
+
+
 def quick(method: str, steps: int = 20) -> dict[str, object]:
     """Return the parameters of a short fit, as far as a method has them."""
     known = solvers.describe(method)["parameters"]
-    wanted = {"steps": steps, "batch_size": 128, "width": 32, "rollout_steps": 2, "score_steps": 10}
+    wanted = {"steps": steps, "batch_size": 128, "width": 32, "rollout_steps": 2, "score_steps": 20}
     return {"method": method, "progress": False, **{k: v for k, v in wanted.items() if k in known}}
 
 
@@ -140,7 +145,7 @@ def test_global_random_states_are_left_alone(method):
 def test_units_change_nothing_but_units(method, length, steps, tolerance):
     before, after = make_adata(), make_adata(Units(length=length, time=2.0))
     for adata in (before, after):
-        tl.fit_dynamics(adata, **quick(method, steps=steps))
+        tl.fit_dynamics(adata, **quick(method, steps=steps), **COMPARED.get(method, {}))
     factors = {"velocity_pca": length / 2, "drift_pca": length / 2, "score_pca": 1 / length}
     for key, factor in factors.items():
         if key in before.obsm:
@@ -263,6 +268,7 @@ def test_fits_on_one_device_alone(method, monkeypatch):
     weights = tuple(torch.ones(len(c), dtype=torch.float64) for c in clouds)
     solver = solvers.get(method)
     given = {k: v for k, v in quick(method, steps=3).items() if k not in ("method", "progress")}
+    given |= COMPARED.get(method, {})
 
     def fit(device):
         return fit_snapshots(
