@@ -161,13 +161,20 @@ def test_regression_gives_the_slopes_over_the_cells_of_a_group_by_their_mass(tra
         )
 
 
-def test_regression_through_loadings_and_over_members(ensemble, rng):
+def through_loadings(fitted, rng):
+    """Return thirty genes of which the two of the fit are the coordinates."""
     weights = np.linalg.qr(rng.normal(size=(30, 2)))[0]
-    z = ensemble.obsm["X_genes"]
+    z = fitted.obsm["X_genes"]
     genes = AnnData(
-        (z @ weights.T).astype(np.float32), obs=ensemble.obs, obsm={"X_genes": z}, uns=ensemble.uns
+        (z @ weights.T).astype(np.float32), obs=fitted.obs, obsm={"X_genes": z}, uns=fitted.uns
     )
     genes.varm["weights"] = weights
+    return genes
+
+
+def test_regression_through_loadings_and_over_members(ensemble, rng):
+    genes = through_loadings(ensemble, rng)
+    weights, z = genes.varm["weights"], genes.obsm["X_genes"]
     tl.regulatory_jacobian(
         genes, "lineage", n_regulators=None, estimate="regression", loadings="weights"
     )
@@ -213,12 +220,8 @@ def test_a_single_fit_has_no_errors(trained):
 
 
 def test_errors_through_loadings_keep_the_pattern(ensemble, rng):
-    weights = np.linalg.qr(rng.normal(size=(30, 2)))[0]
-    z = ensemble.obsm["X_genes"]
-    genes = AnnData(
-        (z @ weights.T).astype(np.float32), obs=ensemble.obs, obsm={"X_genes": z}, uns=ensemble.uns
-    )
-    genes.varm["weights"] = weights
+    genes = through_loadings(ensemble, rng)
+    weights, z = genes.varm["weights"], genes.obsm["X_genes"]
     tl.regulatory_jacobian(genes, n_regulators=4, loadings="weights")
     entry, model = genes.uns["regulatory_jacobian"], get.dynamics(ensemble)
     here = (ensemble.obs["time"] == 1).to_numpy()
